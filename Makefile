@@ -1,0 +1,52 @@
+# Each target makes what it needs first. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+# NO_SKIPS=1 fails the tests where one was skipped, as for want of a tool.
+NO_SKIPS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  \1\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with the command .venv/bin/gateway and all that the tests need
+
+# Everything comes from the lock, the build backend too, so the project itself is installed without a download.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+run: $(STAMP) ## the demo: the gateway and two small apps on loopback
+	$(BIN)/gateway demo
+
+test: $(STAMP) ## the tests; PYTEST_ARGS="-k name" picks some
+	$(BIN)/python -m pytest $(if $(NO_SKIPS),-p tests.no_skips) $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code into its form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(STAMP) ## measure; BENCH_ARGS=--quick for a short run
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+lock: ## compile requirements.lock anew with uv; UPGRADE=--upgrade for newer versions
+	uv pip compile --quiet --universal --all-extras --python-version 3.11 --annotation-style line \
+		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE) pyproject.toml
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/work dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

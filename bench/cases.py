@@ -1,0 +1,140 @@
+"""The cases, each a function over the stage; `CASES` is what a run goes through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from bench import idle
+from bench.contestants import aiohttp_proxy, caddy, nginx, ours
+from bench.contestants.contestant import Contestant
+from bench.process import BenchError
+from bench.rows import IdleRow
+from bench.stage import OTHER_COOKIE, Stage
+from bench.tokens import sealed_sessions, write_cycle
+
+PAGE = "/wiki/pages/start?version=7"
+OTHERS = {"nginx": nginx.running, "caddy": caddy.running, "aiohttp": aiohttp_proxy.running}
+NAMES = ("ours", *OTHERS)
+ONE_SESSION, MANY_SESSIONS, COLD_SESSIONS = "1 session", "many sessions", "cold sessions"
+
+
+@contextmanager
+def running(stage: Stage, names: Sequence[str], purpose: str) -> Iterator[Mapping[str, Contestant]]:
+    """Run contestants side by side; all but the measured one idle."""
+    with ExitStack() as stack:
+        found: dict[str, Contestant] = {}
+        for name in names:
+            if name != "ours":
+                directory = stage.directory / purpose / name
+                start = OTHERS[name](directory, stage.core, stage.upstream.port, stage.upstream.sink_port)
+                found[name] = stack.enter_context(start)
+            elif stage.scene:
+                found[name] = stack.enter_context(ours.running(stage.scene, f"ours-{purpose}"))
+        for contestant in found.values():
+            stage.warm_up(contestant, PAGE)
+        yield found
+
+
+def in_turn(contestants: Mapping[str, Contestant], rounds: int) -> Iterator[tuple[int, str, Contestant]]:
+    """Yield each contestant once per round, each round starting with another one."""
+    names = list(contestants)
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            yield number, name, contestants[name]
+
+
+def proxying(stage: Stage, names: Sequence[str]) -> None:
+    """GET with a small answer: the case that counts; then the same over one connection."""
+    plan = stage.plan
+    with running(stage, names, "proxying") as contestants:
+        for number, name, contestant in in_turn(contestants, plan.main_rounds):
+            stage.measure("proxying", name, number, contestant, PAGE, seconds=plan.main_seconds)
+        for number, name, contestant in in_turn(contestants, plan.rounds):
+            stage.measure("one at a time", name, number, contestant, PAGE, seconds=plan.short, connections=1)
+
+
+def bodies(stage: Stage, names: Sequence[str]) -> None:
+    """Large answers, and uploads that the upstream reads to their end."""
+    chosen = [name for name in stage.plan.further if name in names]
+    with running(stage, chosen, "bodies") as contestants:
+        measure = partial(stage.measure, seconds=stage.plan.short, connections=8)
+        for size in stage.plan.answers:
+            for number, name, contestant in in_turn(contestants, stage.plan.rounds):
+                measure(f"answer {size}", name, number, contestant, f"/files/{size}")
+        for mib in stage.plan.uploads:
+            for number, name, contestant in in_turn(contestants, stage.plan.rounds):
+                measure(f"upload {mib}m", name, number, contestant, "/upload", upload=mib * 1024 * 1024)
+
+
+def routes(stage: Stage, names: Sequence[str]) -> None:
+    """Ours with 10, 100, 1 000 routes, the requests spread over all of them."""
+    if not stage.scene or "ours" not in names:
+        return
+    with ExitStack() as stack:
+        contestants, cycles = {}, {}
+        for count in stage.plan.routes:
+            variant = f"{count} routes"
+            gateway = stack.enter_context(ours.running(stage.scene, f"ours-{count}-routes", count))
+            lines = [(f"{ours.route_path(i)}/page", stage.headers["Cookie"]) for i in range(count - 2)]
+            cycles[variant] = stage.directory / f"routes-{count}"
+            write_cycle(cycles[variant], lines)
+            contestants[variant] = gateway
+            stage.wrk.run(gateway.url("/"), 1, ("cycle", str(cycles[variant])))
+        for number, variant, gateway in in_turn(contestants, stage.plan.rounds):
+            stage.measure("routes", variant, number, gateway, "/", arguments=("cycle", str(cycles[variant])))
+
+
+def sessions(stage: Stage, names: Sequence[str]) -> None:
+    """Ours with one session, with tokens never seen before, and with many that were."""
+    if not stage.scene or "ours" not in names:
+        return
+    one, many = stage.directory / "one-session", stage.directory / "many-sessions"
+    tokens = sealed_sessions(stage.scene.key, stage.plan.sessions)
+    cookies = [(PAGE, f"{OTHER_COOKIE}session={token}") for token in tokens]
+    write_cycle(one, cookies[:1])
+    write_cycle(many, cookies)
+    for number in range(stage.plan.rounds):
+        with ours.running(stage.scene, f"ours-sessions-{number}") as gateway:
+            stage.warm_up(gateway, PAGE)
+            cycle = partial(stage.measure, "sessions", number=number, contestant=gateway, path=PAGE)
+            cycle(variant=ONE_SESSION, arguments=("cycle", str(one)))
+            cold = cycle(variant=COLD_SESSIONS, arguments=("cycle", str(many)), seconds=2)
+            if cold.load.requests > len(tokens):
+                raise BenchError("the cold sessions ran out: more are needed for this machine")
+            # One run long enough to show every token once; the load script starts at the first each time.
+            fill = math.ceil(1.5 * len(tokens) / cold.per_second) + 1
+            if stage.wrk.run(gateway.url(PAGE), fill, ("cycle", str(many))).requests < len(tokens):
+                raise BenchError("not every session was shown before the warm run")
+            cycle(variant=MANY_SESSIONS, arguments=("cycle", str(many)))
+
+
+def idle_connections(stage: Stage, names: Sequence[str]) -> None:
+    """Memory of idle keep-alive connections, each after one request, of fresh processes one after the other."""
+    for name in [name for name in stage.plan.further if name in names]:
+        with running(stage, [name], "idle") as contestants:
+            for contestant in contestants.values():
+                each = idle.bytes_per_connection(contestant, stage.plan.idle, stage.load_core, stage.headers)
+                stage.idle_rows.append(IdleRow(name, stage.plan.idle, each))
+                print(f"{'idle':14} {name:14} {each / 1024:9.2f} KiB for each of {stage.plan.idle} connections")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One part of a run, by name."""
+
+    name: str
+    run: Callable[[Stage, Sequence[str]], None]
+
+
+CASES = (
+    Case("proxying", proxying),
+    Case("bodies", bodies),
+    Case("routes", routes),
+    Case("sessions", sessions),
+    Case("idle", idle_connections),
+)

@@ -1,0 +1,87 @@
+"""What the kernel counts about processes: CPU time, resident memory, children (proc(5))."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PROC = Path("/proc")
+
+
+def cpu_ticks(stat: str) -> int:
+    """Return utime + stime out of the text of ``/proc/PID/stat``.
+
+    The second field is the program's name in parentheses, which may hold spaces and parentheses.
+    """
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def parent(stat: str) -> int:
+    """Return the parent's id out of the text of ``/proc/PID/stat``."""
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def rss_kib(status: str) -> int:
+    """Return the resident memory in KiB out of the text of ``/proc/PID/status``."""
+    for line in status.splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return (PROC / str(pid) / name).read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all its descendants, as they are now."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        stat = _read(int(entry.name), "stat") if entry.name.isdigit() else ""
+        if stat:
+            children.setdefault(parent(stat), []).append(int(entry.name))
+    found = [pid]
+    for one in found:
+        found.extend(children.get(one, ()))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process and its living descendants have used."""
+    return sum(cpu_ticks(stat) for one in tree(pid) if (stat := _read(one, "stat"))) / TICKS
+
+
+@dataclass(frozen=True, slots=True)
+class CoreTime:
+    """Seconds of one core since the start of the machine."""
+
+    used: float
+    """By programs: user, nice and system; interrupts are nobody's."""
+    stolen: float
+    """By the host, where the machine is a virtual one."""
+
+
+def parse_core(stat: str, core: int) -> CoreTime:
+    """Return one core's times out of the text of ``/proc/stat``."""
+    for line in stat.splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            ticks = list(map(int, fields))
+            return CoreTime(sum(ticks[:3]) / TICKS, ticks[7] / TICKS)
+    raise ValueError(f"no core {core}")
+
+
+def core_time(core: int) -> CoreTime:
+    """Return one core's times up to now."""
+    return parse_core((PROC / "stat").read_text(encoding="utf-8"), core)
+
+
+def resident_kib(pid: int) -> int:
+    """Return the resident memory of a process and its descendants."""
+    return sum(rss_kib(_read(one, "status")) for one in tree(pid))

@@ -1,0 +1,163 @@
+"""The results as a page and as raw rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from bench.bars import BARS
+from bench.cases import ONE_SESSION
+from bench.rows import Figure, IdleRow, Row, of, ratio, spread
+from bench.stage import Stage
+
+TITLES = {"ours": "**session-gateway**", "nginx": "nginx", "caddy": "Caddy", "aiohttp": "plain aiohttp proxy"}
+METHOD = """
+Everything runs on loopback. The measured proxy has one worker, pinned to one core; the load generator (`wrk`, one
+thread, {connections} keep-alive connections unless said otherwise) and the upstream (nginx) share another core. Each
+round measures all contestants in turn, each round starting with another one; a ratio is taken within its round, and
+the tables show the median over the rounds ({rounds}), with the least and the greatest. CPU time is what the
+kernel counts for the proxy's processes (`utime + stime` of `/proc/PID/stat`, the work of the loopback interface
+included), divided by the requests that were answered. Every contestant gets the same requests: what a browser's
+`fetch` sends, with {cookie} bytes of cookies, and an answer of 200 bytes where nothing else is said. A run counts only
+if every answer was a good one and the upstream's own counter saw as many requests as the load generator.
+
+Ours checks a sealed-cookie session on each request, judges it by rules, adds identity headers, writes its JSON access
+log and counts its metrics. nginx and Caddy check nothing: they are bare reverse proxies with kept upstream connections
+and an access log, nginx with buffers large enough for the large bodies. The plain aiohttp proxy is `aiohttp.web` in
+front and `ClientSession` behind, on uvloop.
+"""
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; all columns but the first are aligned right."""
+    names = list(head)
+    lines = [names, ["---", *["---:"] * (len(names) - 1)], *map(list, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float) -> str:
+    """Return a figure with about three digits that mean something."""
+    if value >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _variants(rows: list[Row], case: str) -> list[str]:
+    return list(dict.fromkeys(row.variant for row in rows if row.case == case))
+
+
+def _ratio(rows: list[Row], case: str, variant: str, baseline: str, figure: Figure) -> str:
+    found = ratio(rows, case, variant, baseline, figure)
+    return f"{found.median:.2f} ({found.least:.2f} – {found.greatest:.2f})" if found else "–"
+
+
+def _case_table(rows: list[Row], case: str, baseline: str, columns: Mapping[str, Figure], main: str) -> str:
+    """Return one case: the main figure with its ratio, then the other columns."""
+    lines = []
+    for variant in _variants(rows, case):
+        found = of(rows, case, variant)
+        figures = {name: number(spread(map(figure, found)).median) for name, figure in columns.items()}
+        rated = _ratio(rows, case, variant, baseline, columns[main])
+        lines.append([TITLES.get(variant, variant), figures.pop(main), rated, *figures.values()])
+    others = [name for name in columns if name != main]
+    return table(["", main, f"ratio to {TITLES.get(baseline, baseline)}", *others], lines)
+
+
+REQUESTS: dict[str, Figure] = {
+    "CPU µs / request": lambda row: row.cpu_us,
+    "requests / s": lambda row: row.per_second,
+    "p50 ms": lambda row: row.load.p50_ms,
+    "p99 ms": lambda row: row.load.p99_ms,
+    "memory MiB": lambda row: row.rss_kib / 1024,
+}
+BODIES: dict[str, Figure] = {
+    "MiB / s": lambda row: row.mib_per_second,
+    "CPU µs / MiB": lambda row: row.cpu_us_per_mib,
+    "memory MiB": lambda row: row.rss_kib / 1024,
+}
+
+
+def _bars(rows: list[Row], idle_rows: list[IdleRow]) -> str:
+    lines = []
+    for bar in BARS:
+        value = bar.figure(rows, idle_rows)
+        if value is not None:
+            lines.append([bar.text, bar.bound(), f"{value:.2f}", "met" if bar.holds(value) else "**missed**"])
+    return table(["figure", "bar", "measured", ""], lines) if lines else "The gateway did not take part."
+
+
+def _idle(idle_rows: list[IdleRow]) -> str:
+    lines = [[TITLES[row.variant], str(row.connections), f"{row.bytes_each / 1024:.2f}"] for row in idle_rows]
+    return table(["", "connections", "KiB each"], lines)
+
+
+def _sections(stage: Stage) -> list[tuple[str, str]]:
+    rows = stage.rows
+    cases = {row.case for row in rows}
+
+    def requests(case: str, baseline: str) -> str:
+        return _case_table(rows, case, baseline, REQUESTS, "CPU µs / request")
+
+    found = [("GET, small answer", requests("proxying", "nginx"))] if "proxying" in cases else []
+    if "one at a time" in cases:
+        found.append(("The same, one request at a time", requests("one at a time", "nginx")))
+    found += [
+        (
+            f"{kind.capitalize()}s of {size.upper()}iB, 8 connections",
+            _case_table(rows, case, "nginx", BODIES, "MiB / s"),
+        )
+        for case in dict.fromkeys(row.case for row in rows)
+        for kind, _, size in [case.partition(" ")]
+        if kind in {"answer", "upload"}
+    ]
+    if "routes" in cases:
+        found.append(("Number of routes", requests("routes", f"{min(stage.plan.routes)} routes")))
+    if "sessions" in cases:
+        found.append((f"Sessions: 1, {stage.plan.sessions} warm, and cold", requests("sessions", ONE_SESSION)))
+    if stage.idle_rows:
+        found.append(("Idle keep-alive connections, after one request each", _idle(stage.idle_rows)))
+    return found
+
+
+def page(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], when: datetime) -> str:
+    """Return the page of results."""
+    method = METHOD.format(
+        connections=stage.wrk.connections,
+        rounds=f"{stage.plan.main_rounds} of the first case, {stage.plan.rounds} of the others",
+        cookie=len(stage.headers["Cookie"]),
+    )
+    listed = [f"* {name}: {value}" for name, value in [*facts.items(), *versions.items()]]
+    lost = [row.lost_share for row in stage.rows]
+    if lost:
+        disturbed = f"{median(lost):.0%} of the time in the median run, {max(lost):.0%} in the worst"
+        listed.append(f"* taken from the proxy's core by other programs or the host: {disturbed}")
+    sections = [f"## {title}\n\n{text}" for title, text in _sections(stage)]
+    parts = [
+        "# Results of the benchmark",
+        f"Measured {when:%Y-%m-%d %H:%M} UTC by `make bench`; [README.md](README.md) says how to read and repeat it.",
+        "## Against the bars\n\n" + _bars(stage.rows, stage.idle_rows),
+        *sections,
+        "## Method\n" + method.rstrip(),
+        "## Machine and versions\n\n" + "\n".join(listed),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], folder: Path) -> Path:
+    """Write RESULTS.md and results.json into a folder; return the page's path."""
+    when = datetime.now(UTC)
+    file = folder / "RESULTS.md"
+    file.write_text(page(stage, facts, versions, when), encoding="utf-8")
+    raw = {
+        "when": when.isoformat(timespec="seconds"),
+        "machine": dict(facts),
+        "versions": dict(versions),
+        "rows": [asdict(row) for row in stage.rows],
+        "idle": [asdict(row) for row in stage.idle_rows],
+    }
+    (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    return file

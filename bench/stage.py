@@ -1,0 +1,136 @@
+"""The stage: load generator, upstream, and one measurement on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import procfs
+from bench.contestants.contestant import Contestant
+from bench.contestants.ours import Scene
+from bench.load import Wrk
+from bench.process import BenchError
+from bench.rows import IdleRow, Row
+from bench.upstream import Upstream
+
+BROWSER = {
+    # What a browser's fetch sends; without a good session it would be answered with 401, which wrk counts.
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 "
+    "Safari/537.36",
+    "Accept": "application/json, text/plain, */*",
+    "Accept-Language": "en-GB,en;q=0.9,de;q=0.8",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Sec-CH-UA": '"Chromium";v="140", "Not=A?Brand";v="24"',
+    "Sec-CH-UA-Mobile": "?0",
+    "Sec-CH-UA-Platform": '"Linux"',
+    "Sec-Fetch-Site": "same-origin",
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Dest": "empty",
+    "Cache-Control": "no-cache",
+}
+OTHER_COOKIE = "theme=dark; "
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int
+    seconds: int
+    short: int
+    """Seconds of the cases that have many variants."""
+    main_rounds: int
+    main_seconds: int
+    routes: tuple[int, ...]
+    sessions: int
+    idle: int
+    answers: tuple[str, ...]
+    uploads: tuple[int, ...]
+    further: tuple[str, ...]
+    """Contestants of the cases after the main one."""
+
+
+FULL = Plan(
+    rounds=3,
+    seconds=3,
+    short=2,
+    main_rounds=5,
+    main_seconds=4,
+    routes=(10, 100, 1000),
+    sessions=100_000,
+    idle=10_000,
+    answers=("100k", "1m", "100m"),
+    uploads=(1, 10),
+    further=("ours", "nginx", "caddy", "aiohttp"),
+)
+QUICK = Plan(
+    rounds=1,
+    seconds=1,
+    short=1,
+    main_rounds=2,
+    main_seconds=2,
+    routes=(10, 1000),
+    sessions=100_000,
+    idle=2_000,
+    answers=("1m",),
+    uploads=(1,),
+    further=("ours", "nginx"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that a case needs; the rows gather here."""
+
+    directory: Path
+    core: int
+    """The contestants' core."""
+    load_core: int
+    plan: Plan
+    wrk: Wrk
+    upstream: Upstream
+    scene: Scene | None
+    """None where our own gateway does not take part."""
+    headers: Mapping[str, str]
+    rows: list[Row] = field(default_factory=list)
+    idle_rows: list[IdleRow] = field(default_factory=list)
+
+    def warm_up(self, contestant: Contestant, path: str = "/") -> None:
+        """Let a contestant open its upstream connections and its interpreter find the hot code."""
+        self.wrk.run(contestant.url(path), 1)
+
+    def measure(
+        self,
+        case: str,
+        variant: str,
+        number: int,
+        contestant: Contestant,
+        path: str,
+        *,
+        seconds: int | None = None,
+        arguments: Sequence[str] = (),
+        connections: int | None = None,
+        upload: int = 0,
+    ) -> Row:
+        """Run the load once and note the row; ``upload`` bytes are sent with each request."""
+        if upload:
+            arguments = ("upload", str(upload))
+        arrived = self.upstream.requests()
+        before, core_before = contestant.process.cpu_seconds(), procfs.core_time(self.core)
+        load = self.wrk.run(contestant.url(path), seconds or self.plan.seconds, arguments, connections)
+        used = contestant.process.cpu_seconds() - before
+        core = procfs.core_time(self.core)
+        lost = max(0.0, core.used - core_before.used - used) + core.stolen - core_before.stolen
+        arrived = self.upstream.requests() - arrived
+        if not upload and arrived < load.requests:
+            raise BenchError(f"{variant} answered {load.requests} requests but forwarded {arrived} only")
+        moved = upload * load.requests or load.bytes
+        row = Row(case, variant, number, load, used, contestant.process.resident_kib(), moved, lost)
+        self.rows.append(row)
+        print(
+            f"{case:14} {variant:14} {row.cpu_us:9.1f} µs CPU  {row.per_second:9.0f} req/s  "
+            f"{row.cpu_share:4.0%} of the core, {row.lost_share:4.0%} lost to others",
+            flush=True,
+        )
+        return row

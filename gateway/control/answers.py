@@ -1,0 +1,55 @@
+"""Answers of the control plane: pages, problems, redirects."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from markupsafe import escape
+
+from gateway.control.facts import is_navigation, request_id_of
+from gateway.control.pages import REQUEST_ID_MARK, error_page
+
+
+def page(html: str, status: int = 200, *, csp: str = "", retry_after: int | None = None) -> web.Response:
+    """Return a page; ``csp`` in place of the policy for pages without a form."""
+    headers: dict[str, str] = {hdrs.CONTENT_TYPE: "text/html; charset=utf-8"}
+    if csp:
+        headers["Content-Security-Policy"] = csp
+    if retry_after is not None:
+        headers[hdrs.RETRY_AFTER] = str(retry_after)
+    return web.Response(body=html.encode("utf-8"), status=status, headers=headers)
+
+
+def redirect(location: str, status: int = 303) -> web.Response:
+    """Return a redirect to a checked location; 303 makes it a GET."""
+    return web.Response(status=status, headers={hdrs.LOCATION: location})
+
+
+def problem(request: web.Request, status: int, detail: str, **members: object) -> web.Response:
+    """Return a problem for programs (RFC 9457)."""
+    fields = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id_of(request),
+        **members,
+    }
+    body = json.dumps(fields).encode("ascii") + b"\n"
+    return web.Response(body=body, status=status, headers={hdrs.CONTENT_TYPE: "application/problem+json"})
+
+
+def json_answer(fields: object) -> web.Response:
+    """Return a value as JSON."""
+    body = json.dumps(fields, ensure_ascii=False).encode("utf-8") + b"\n"
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
+
+
+def failure(request: web.Request, status: int, detail: str = "") -> web.Response:
+    """Return an error as whoever asked can read it: a page or a problem."""
+    if not is_navigation(request):
+        return problem(request, status, detail or HTTPStatus(status).description)
+    html = error_page(status, detail=detail).decode("utf-8")
+    return page(html.replace(REQUEST_ID_MARK, str(escape(request_id_of(request)))), status)

@@ -1,0 +1,48 @@
+"""The two applications of the control plane: the pages under ``/_gateway``, and the admin listener.
+
+The first is reached through the data plane only, which tells it the caller's address and session in
+headers of its own (see `facts`).
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp_session import session_middleware
+
+from gateway.control.admin import make_admin_app
+from gateway.control.form import MAX_BYTES
+from gateway.control.login_views import show_login, submit_login
+from gateway.control.logout_views import show_logout, submit_logout
+from gateway.control.middleware import answer, hide_server
+from gateway.control.parts import AdminParts, ControlParts
+from gateway.control.portal import show_me, show_portal, to_portal
+from gateway.control.session_storage import StoreStorage
+from gateway.control.site import SITE, Site
+from gateway.control.verify import verify
+
+__all__ = ["AdminParts", "ControlParts", "make_admin_app", "make_control_app"]
+
+ROUTES = (
+    ("GET", "/_gateway/login", show_login),
+    ("POST", "/_gateway/login", submit_login),
+    ("GET", "/_gateway/logout", show_logout),
+    ("POST", "/_gateway/logout", submit_logout),
+    ("GET", "/_gateway/me", show_me),
+    ("GET", "/_gateway/", show_portal),
+    ("GET", "/_gateway", to_portal),
+    ("*", "/_gateway/verify", verify),
+)
+
+
+def make_control_app(parts: ControlParts) -> web.Application:
+    """Return the application behind ``/_gateway``."""
+    storage = StoreStorage(parts.store, parts.session_cookie, parts.clock)
+    app = web.Application(middlewares=[answer, session_middleware(storage)], client_max_size=MAX_BYTES)
+    app[SITE] = Site(parts)
+    for method, path, view in ROUTES:
+        if method == "GET":
+            app.router.add_get(path, view)
+        else:
+            app.router.add_route(method, path, view)
+    app.on_response_prepare.append(hide_server)
+    return app

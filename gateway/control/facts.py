@@ -1,0 +1,82 @@
+"""What the data plane tells about a request in headers of its own, and what browsers tell about theirs.
+
+The data plane removes whatever a client sends under these names, so they are believed here. The
+session's cookie is not read on this side at all.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gateway.core.audit import AuditEvent, AuditKind
+from gateway.core.peer import parse_address
+from gateway.core.policy import Address
+
+SESSION_HEADER = "X-Gateway-Session"
+ORIGINAL_METHOD = "X-Gateway-Original-Method"
+ORIGINAL_HOST = "X-Gateway-Original-Host"
+ORIGINAL_URI = "X-Gateway-Original-Uri"
+
+LOGIN_PATH = "/_gateway/login"
+LOGOUT_PATH = "/_gateway/logout"
+PORTAL_PATH = "/_gateway/"
+
+
+def client_of(request: web.Request) -> Address | None:
+    """Return the client's address."""
+    return parse_address(request.headers.get("X-Forwarded-For", ""))
+
+
+def scheme_of(request: web.Request) -> str:
+    """Return ``https`` or ``http``."""
+    return "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
+
+
+def host_of(request: web.Request) -> str:
+    """Return host and port as the browser named them, in lower case."""
+    return request.headers.get("Host", "").lower()
+
+
+def host_name(authority: str) -> str:
+    """Return a host without its port, in lower case; an IPv6 address keeps its brackets."""
+    name = authority.lower()
+    if name.startswith("["):
+        return name.partition("]")[0] + "]"
+    return name.partition(":")[0]
+
+
+def request_id_of(request: web.Request) -> str:
+    """Return the request's id, as it is in the access log."""
+    return request.headers.get("X-Request-Id", "")
+
+
+def is_navigation(request: web.Request) -> bool:
+    """Tell whether a browser is about to show the answer; programs get JSON.
+
+    Browsers say so in Sec-Fetch-Mode, but on https and loopback only; elsewhere Accept tells.
+    """
+    if mode := request.headers.get("Sec-Fetch-Mode"):
+        return mode == "navigate"
+    if any(name.lower().startswith("sec-fetch-") for name in request.headers):
+        return False
+    return request.method in ("GET", "HEAD", "POST") and "text/html" in request.headers.get("Accept", "")
+
+
+def login_path(next_url: str) -> str:
+    """Return the path of the login page that leads on to ``next_url``."""
+    return f"{LOGIN_PATH}?next={quote(next_url, safe='/')}"
+
+
+def audit_event(request: web.Request, kind: AuditKind, now: float, *, user: str = "", reason: str = "") -> AuditEvent:
+    """Return an event about what a client did."""
+    return AuditEvent(
+        kind,
+        user=user,
+        client=str(client_of(request) or ""),
+        reason=reason,
+        request_id=request_id_of(request),
+        user_agent=request.headers.get("User-Agent", ""),
+        time=now,
+    )

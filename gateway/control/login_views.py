@@ -1,0 +1,167 @@
+"""The login page and its form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.control.answers import page, redirect
+from gateway.control.csrf import FIELD
+from gateway.control.facts import audit_event, client_of, host_of, scheme_of
+from gateway.control.form import read_form
+from gateway.control.middleware import AUDIT, BROWSER, RETRY_SECONDS
+from gateway.control.pages import LoginPage, in_words
+from gateway.control.session_storage import current_session, sign_in
+from gateway.control.site import SITE, Site
+from gateway.core.audit import AuditKind
+from gateway.core.identity import Identity
+from gateway.core.session import SESSION_ID_BYTES, start_session
+from gateway.errors import BadCredentials, LoginBusy, TooManyAttempts
+from gateway.login.method import LoginMethod
+from gateway.login.throttle import Attempt, client_network
+
+PURPOSE = "login"
+SIGNED_OUT = "signed_out"
+
+WRONG = "That username and password do not match."
+STALE = "This page had been open for too long. It is fresh now: please sign in again."
+FOREIGN = "That sign-in came from another site, so it was not accepted. You can sign in here."
+NO_COOKIE = "Your browser did not keep this site's cookie. Allow cookies for this site, then sign in again."
+NO_HTTPS = "Signing in works over https only. Open this page with https:// in its address."
+BUSY = "Very many people are signing in right now. Please try again in a few seconds."
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What somebody typed into the form."""
+
+    user: str = ""
+    password: str = ""
+    next_url: str = ""
+    remember: bool = False
+
+    @classmethod
+    def of(cls, form: dict[str, str]) -> Entry:
+        """Read a form. Telephones add spaces to user names when they complete them."""
+        return cls(
+            user=form.get("username", "").strip(),
+            password=form.get("password", ""),
+            next_url=form.get("next", ""),
+            remember=form.get("remember", "") not in ("", "0", "false"),
+        )
+
+
+async def show_login(request: web.Request) -> web.Response:
+    """Show the login page; somebody who is signed in already goes on at once."""
+    site = request.app[SITE]
+    entry = Entry(next_url=request.query.get("next", ""))
+    if await current_session(request) is not None:
+        return redirect(site.next_url(request, entry.next_url))
+    if site.login_elsewhere(request):
+        return redirect(site.login_url(request, site.next_url(request, entry.next_url)), 302)
+    notice = "You are signed out." if SIGNED_OUT in request.query else ""
+    return _login_page(request, entry, notice=notice)
+
+
+async def submit_login(request: web.Request) -> web.Response:
+    """Log somebody in."""
+    site = request.app[SITE]
+    form = await read_form(request)
+    entry = Entry.of(form)
+    if site.parts.login is None:
+        raise web.HTTPNotFound
+    if refusal := site.csrf.refusal(request, form.get(FIELD, ""), PURPOSE):
+        return _refused(request, entry, refusal)
+    try:
+        identity = await _prove(request, site.parts.login, entry)
+    except TooManyAttempts as error:
+        return _throttled(request, entry, error.retry_after)
+    except LoginBusy:
+        site.parts.logins.count("busy")
+        return _login_page(request, entry, 503, error=BUSY, retry_after=RETRY_SECONDS)
+    except BadCredentials as error:
+        _report(request, "login_failed", entry, str(error))
+        site.parts.logins.count("failure")
+        return _login_page(request, entry, 401, error=WRONG)
+    await _start(request, identity, remember=entry.remember)
+    return redirect(site.next_url(request, entry.next_url))
+
+
+async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> Identity:
+    """Return who it is, unless it is too early to ask; every attempt counts until it turns out right."""
+    site = request.app[SITE]
+    throttle = site.parts.throttle
+    browser = site.csrf.browser(request) or b""
+    ticket = await throttle.begin(Attempt(entry.user, client_network(client_of(request)), browser.hex()))
+    try:
+        identity = await login.verify(entry.user, entry.password)
+    except LoginBusy:
+        await throttle.abandoned(ticket)
+        raise
+    await throttle.succeeded(ticket)
+    return identity
+
+
+async def _start(request: web.Request, identity: Identity, *, remember: bool) -> None:
+    """Begin a session under a new id; whatever session there was ends when it is saved."""
+    parts = request.app[SITE].parts
+    now = parts.clock()
+    session = start_session(parts.random(SESSION_ID_BYTES), identity, parts.lifetimes, remember=remember, now=now)
+    await sign_in(request, session)
+    request[AUDIT] = audit_event(request, "login", now, user=identity.user, reason=identity.method)
+
+
+def _refused(request: web.Request, entry: Entry, refusal: str) -> web.Response:
+    """Show the page again, with a fresh token, so that the next try works."""
+    site = request.app[SITE]
+    _report(request, "csrf_refused", entry, refusal)
+    site.parts.logins.count("csrf")
+    if refusal.startswith("sent from"):
+        return _login_page(request, Entry(), 403, error=FOREIGN)
+    if refusal == "no cookie":
+        blocked = site.csrf.cookie.secure and scheme_of(request) == "http"
+        return _login_page(request, entry, 403, error=NO_HTTPS if blocked else NO_COOKIE)
+    return _login_page(request, entry, 403, error=STALE)
+
+
+def _throttled(request: web.Request, entry: Entry, seconds: int) -> web.Response:
+    _report(request, "login_throttled", entry, f"again in {seconds} s")
+    request.app[SITE].parts.logins.count("throttled")
+    text = f"Too many attempts. Try again in {in_words(seconds)}."
+    return _login_page(request, entry, 429, error=text, retry_after=seconds)
+
+
+def _report(request: web.Request, kind: AuditKind, entry: Entry, reason: str) -> None:
+    parts = request.app[SITE].parts
+    parts.audit(audit_event(request, kind, parts.clock(), user=entry.user, reason=reason))
+
+
+def _login_page(
+    request: web.Request,
+    entry: Entry,
+    status: int = 200,
+    *,
+    error: str = "",
+    notice: str = "",
+    retry_after: int | None = None,
+) -> web.Response:
+    site = request.app[SITE]
+    request[BROWSER] = browser = site.csrf.browser(request) or site.csrf.new_browser()
+    shown = LoginPage(
+        site=host_of(request),
+        csrf_token=site.csrf.token(browser, PURPOSE),
+        next_url=_kept_next(site, request, entry.next_url),
+        username=entry.user[:256],
+        remember=in_words(site.parts.lifetimes.remember) if site.parts.lifetimes.remember else "",
+        remembered=entry.remember,
+        error=error,
+        notice=notice,
+        possible=site.parts.login is not None,
+    )
+    return page(shown.render(), status, csp=site.form_csp, retry_after=retry_after)
+
+
+def _kept_next(site: Site, request: web.Request, value: str) -> str:
+    """Return what the form carries on: nothing stays nothing, anything else is made safe."""
+    return site.next_url(request, value) if value else ""

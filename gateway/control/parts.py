@@ -1,0 +1,65 @@
+"""What the control plane is made of, all passed in by the composition root."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.control.metrics import LoginCounts
+from gateway.core.audit import AuditEvent
+from gateway.core.cookie import CookiePolicy
+from gateway.core.metrics import Counters
+from gateway.core.route import Route, Router
+from gateway.core.session import Lifetimes, Session
+from gateway.login.method import LoginMethod
+from gateway.login.throttle import LoginThrottle
+from gateway.sessions.store import SessionStore
+
+
+@dataclass(frozen=True)
+class ControlParts:
+    """The parts behind ``/_gateway``."""
+
+    store: SessionStore
+    session_cookie: CookiePolicy
+    lifetimes: Lifetimes
+    router: Router
+    public_url: str
+    """Scheme, host and port by which the gateway is reached, without a path."""
+    login: LoginMethod | None
+    """None where nobody has a password here."""
+    throttle: LoginThrottle
+    audit: Callable[[AuditEvent], None]
+    csrf_key: bytes = field(repr=False)
+    """At least 32 bytes, for nothing else; the same after a restart, so that open login pages stay good."""
+    identity_headers: Callable[[Session, Route], list[tuple[str, str]]]
+    """What an upstream of the route is told of the session, as ASCII."""
+    target_paths: Callable[[str], tuple[str, ...]]
+    """The decoded path of a request target, first, and every other reading of it that an upstream
+    may have. Raises ValueError, or a GatewayError, for one that is to be refused."""
+    logins: LoginCounts = field(default_factory=LoginCounts)
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+    random: Callable[[int], bytes] = secrets.token_bytes
+
+
+class Checked(Protocol):
+    """What can say whether it works."""
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable unless it does."""
+
+
+@dataclass(frozen=True)
+class AdminParts:
+    """The parts behind the admin listener."""
+
+    store: Checked
+    counters: Callable[[], Counters]
+    logins: LoginCounts
+    draining: Callable[[], bool]
+    """Whether the gateway is about to stop, so that no new requests should be sent to it."""
+    version: str

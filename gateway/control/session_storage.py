@@ -1,0 +1,104 @@
+"""aiohttp-session over our own session stores: handlers use ``get_session``, the store keeps what it keeps.
+
+The data plane has opened the caller's cookie and passes the token on. What the handlers see as a
+mapping holds one value, the `Session`; changing it is a login, taking it away a logout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import aiohttp_session
+from aiohttp import hdrs, web
+from aiohttp_session import AbstractStorage, get_session
+
+from gateway.control.facts import SESSION_HEADER
+from gateway.core.cookie import PART_BYTES, CookiePolicy
+from gateway.core.session import Session
+from gateway.errors import BadToken
+from gateway.sessions.store import SessionStore
+
+KEY = "session"
+
+# aiohttp warns about strings as keys of a request; aiohttp-session 2.12 still has two of them.
+aiohttp_session.SESSION_KEY = web.RequestKey("aiohttp_session", aiohttp_session.Session)  # type: ignore[assignment]
+aiohttp_session.STORAGE_KEY = web.RequestKey("aiohttp_session_storage", AbstractStorage)  # type: ignore[assignment]
+
+
+async def current_session(request: web.Request) -> Session | None:
+    """Return the caller's session, or None. Raises StoreUnavailable where nothing is known."""
+    found = (await get_session(request)).get(KEY)
+    return found if isinstance(found, Session) else None
+
+
+async def sign_in(request: web.Request, session: Session) -> None:
+    """Make ``session`` the caller's, in place of any other, when the answer is sent."""
+    (await get_session(request))[KEY] = session
+
+
+async def sign_out(request: web.Request) -> None:
+    """End the caller's session when the answer is sent."""
+    (await get_session(request)).invalidate()
+
+
+class StoreStorage(AbstractStorage):
+    """Loads and saves the sessions of `aiohttp-session` in a `SessionStore`."""
+
+    def __init__(self, store: SessionStore, cookie: CookiePolicy, clock: Callable[[], float]) -> None:
+        super().__init__(cookie_name=cookie.full_name)
+        self._store = store
+        self._cookie = cookie
+        self._clock = clock
+
+    async def load_session(self, request: web.Request) -> aiohttp_session.Session:
+        """Return what the data plane's token opens; an empty one where there is none."""
+        session = await self._open(request.headers.get(SESSION_HEADER, ""))
+        if session is None:
+            return aiohttp_session.Session(None, data=None, new=True)
+        data = aiohttp_session.SessionData(created=int(session.created), session={KEY: session})
+        return aiohttp_session.Session(session, data=data, new=False)
+
+    async def _open(self, token: str) -> Session | None:
+        if not token:
+            return None
+        now = self._clock()
+        opened = self._store.peek(token)
+        if opened is None or now >= opened.until:
+            try:
+                opened = await self._store.load(token, now)
+            except BadToken:
+                return None
+        return opened.session
+
+    async def save_session(
+        self, request: web.Request, response: web.StreamResponse, session: aiohttp_session.Session
+    ) -> None:
+        """Store the session after a login, or end it after a logout, and write the cookies.
+
+        The store comes first: where it fails, the answer is 503 and the browser keeps what it has.
+        """
+        old: Session | None = session.identity
+        new: Session | None = session.get(KEY)
+        held = _parts(len(request.headers.get(SESSION_HEADER, "")))
+        if new is not None:
+            cookies = await self._cookies_for(old, new, held)
+        else:
+            if old is not None:
+                await self._store.revoke(old)
+            # A session that is over may still lie in as many cookies as there can be.
+            cookies = self._cookie.clear(held or _parts(self._cookie.budget))
+        for cookie in cookies:
+            response.headers.add(hdrs.SET_COOKIE, cookie)
+
+    async def _cookies_for(self, old: Session | None, new: Session, held: int) -> list[str]:
+        """Store a session; return its cookies, and the removal of those that the old one filled beyond them."""
+        opened = await self._store.replace(old, new)
+        now = self._clock()
+        max_age = max(0, int(new.expires - now)) if new.remembered else None
+        cookies = self._cookie.set(opened.token, max_age=max_age, now=now)
+        return cookies + self._cookie.clear(held)[len(cookies) :]
+
+
+def _parts(size: int) -> int:
+    """Return how many cookies a token of that size fills."""
+    return -(-size // PART_BYTES)

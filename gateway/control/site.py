@@ -1,0 +1,90 @@
+"""The site as its visitors see it: which hosts it has, where its login page is, which links lead where."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from gateway.control.csrf import CsrfGuard
+from gateway.control.facts import PORTAL_PATH, client_of, host_name, host_of, login_path, scheme_of
+from gateway.control.pages import content_security_policy
+from gateway.control.parts import ControlParts
+from gateway.core.gate import Verdict, judge
+from gateway.core.next_url import safe_next
+from gateway.core.route import Route
+from gateway.core.session import Session
+
+
+class Site:
+    """What the views share: the parts, and what follows from them."""
+
+    def __init__(self, parts: ControlParts) -> None:
+        self.parts = parts
+        self.csrf = CsrfGuard(parts.csrf_key, secure=parts.session_cookie.secure, random=parts.random)
+        public = urlsplit(parts.public_url)
+        self._public_scheme = public.scheme
+        self._public_host = host_name(public.netloc)
+        self._public_origin = f"{public.scheme}://{public.netloc}"
+        self._port = f":{public.port}" if public.port else ""
+        # Chromium holds a form's redirects against form-action too, and a login may lead to any of our hosts.
+        hosts = dict.fromkeys(route.host for route in parts.router.routes if route.host)
+        self.form_csp = content_security_policy(["'self'", self._public_origin, *map(self._origin_of, hosts)])
+
+    def _origin_of(self, host: str) -> str:
+        return f"{self._public_scheme}://{host}{self._port}"
+
+    def is_configured(self, host: str) -> bool:
+        """Tell whether a lower-case host name is one of ours."""
+        return self.parts.router.host(host) is not None
+
+    def next_url(self, request: web.Request, value: str) -> str:
+        """Return where a login leads: ``value`` if that is safe, else ``/``; the portal if nothing was asked for.
+
+        A site need not have an app at ``/``.
+        """
+        if not value and self.parts.router.find(host_name(host_of(request)), "/") is None:
+            return PORTAL_PATH
+        return safe_next(value, scheme_of(request), self.is_configured)
+
+    def login_elsewhere(self, request: web.Request) -> str:
+        """Return the origin of the login page where it is on another host than this request's, else nothing.
+
+        With a cookie for a whole domain all hosts share the page on ``public_url``.
+        """
+        if not self.parts.session_cookie.domain or host_name(host_of(request)) == self._public_host:
+            return ""
+        return self._public_origin
+
+    def login_url(self, request: web.Request, next_url: str) -> str:
+        """Return where to log in so as to come back to a safe URL, or a path of this host."""
+        elsewhere = self.login_elsewhere(request)
+        if elsewhere and next_url.startswith("/"):
+            next_url = f"{scheme_of(request)}://{host_of(request)}{next_url}"
+        return elsewhere + login_path(next_url)
+
+    def login_url_of(self, scheme: str, host: str, target: str) -> str:
+        """Return the absolute URL of the login that leads to a target on one of our hosts."""
+        if self.parts.session_cookie.domain:
+            return self._public_origin + login_path(f"{scheme}://{host}{target}")
+        return f"{scheme}://{host}{login_path(target)}"
+
+    def link_to(self, request: web.Request, route: Route) -> str | None:
+        """Return a link to an app: on this host if it is served here, else on its own; None if there is none."""
+        here = host_name(host_of(request))
+        # Without the slash, the links of an app that knows nothing of its prefix would miss it.
+        path = route.path.rstrip("/") + "/" if route.strip_prefix else route.path
+        if self.parts.router.find(here, route.path) is route:
+            return path
+        host = route.host or self._public_host
+        if host.startswith("*.") or self.parts.router.find(host, route.path) is not route:
+            return None
+        return self._origin_of(host) + path
+
+    def may_open(self, request: web.Request, session: Session | None, route: Route) -> bool:
+        """Tell whether a GET of the route's own path would be forwarded."""
+        ruling = judge(route, session, route.path, "GET", client_of(request))
+        return ruling.verdict is Verdict.FORWARD
+
+
+SITE = web.AppKey("site", Site)

@@ -1,0 +1,91 @@
+"""Forward-auth: another proxy asks about a request that it holds, and gets a verdict and the identity.
+
+Whose word counts is the data plane's business: it passes the request on only from ``trusted_proxies``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+
+from gateway.control.answers import failure, problem
+from gateway.control.facts import ORIGINAL_HOST, ORIGINAL_METHOD, ORIGINAL_URI, client_of, host_name, scheme_of
+from gateway.control.session_storage import current_session
+from gateway.control.site import SITE, Site
+from gateway.core.gate import Verdict, judge
+from gateway.core.route import Route
+from gateway.errors import GatewayError
+
+LOGIN_HEADER = "X-Gateway-Login"
+NOT_TOLD = (
+    "The request to verify is missing: X-Forwarded-Method, -Host and -Uri are taken from trusted_proxies only, "
+    "and must be there once each."
+)
+
+# It becomes part of the login's address: nothing may turn it into another host's.
+_HOST = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request that is asked about."""
+
+    method: str
+    host: str
+    target: str
+
+
+async def verify(request: web.Request) -> web.Response:
+    """Answer 200 with the identity headers, 401 with the login's address, 403, or 400."""
+    site = request.app[SITE]
+    asked = _asked(request)
+    if asked is None:
+        return problem(request, 400, NOT_TOLD)
+    try:
+        paths = site.parts.target_paths(asked.target)
+    except (ValueError, GatewayError):
+        return problem(request, 400, "The target can be read in two ways.")
+    route = _route(site, asked, paths)
+    if route is None:
+        return failure(request, 403)
+    session = await current_session(request)
+    ruling = judge(route, session, paths[0], asked.method, client_of(request))
+    if ruling.verdict is Verdict.FORWARD:
+        headers = site.parts.identity_headers(session, route) if session else []
+        return web.Response(status=200, headers=headers)
+    if ruling.verdict is Verdict.LOGIN:
+        return _login(request, site, asked)
+    return failure(request, 403)
+
+
+def _asked(request: web.Request) -> Asked | None:
+    """Return the request that is asked about, or None unless everything was told once."""
+    told = [request.headers.getall(name, []) for name in (ORIGINAL_METHOD, ORIGINAL_HOST, ORIGINAL_URI)]
+    if any(len(values) != 1 or not values[0] for values in told):
+        return None
+    asked = Asked(*(values[0] for values in told))
+    return asked if _HOST.fullmatch(asked.host) else None
+
+
+def _route(site: Site, asked: Asked, paths: tuple[str, ...]) -> Route | None:
+    """Return the route if every reading of the path leads to it, and to the same rule of it."""
+    host = host_name(asked.host)
+    route = site.parts.router.find(host, paths[0])
+    if route is None:
+        return None
+    rule = route.rule_for(paths[0], asked.method)
+    for path in paths[1:]:
+        if site.parts.router.find(host, path) is not route or route.rule_for(path, asked.method) is not rule:
+            return None
+    return route
+
+
+def _login(request: web.Request, site: Site, asked: Asked) -> web.Response:
+    """Return 401 with the login's address, twice: clients follow ``Location`` only if their proxy makes it a 302."""
+    login = site.login_url_of(scheme_of(request), asked.host, asked.target)
+    response = problem(request, 401, "This needs a login.", login=login)
+    response.headers[hdrs.LOCATION] = login
+    response.headers[LOGIN_HEADER] = login
+    return response

@@ -1,0 +1,20 @@
+"""Who somebody is, as every login method tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person or program that has proved who it is."""
+
+    user: str
+    name: str = ""
+    email: str = ""
+    groups: tuple[str, ...] = ()
+    method: str = "password"
+    """How the proof was given: ``password``, later the name of a provider."""
+    claims: Mapping[str, object] = field(default_factory=dict)
+    """Further facts by name; JSON values only."""

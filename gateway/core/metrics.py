@@ -1,0 +1,47 @@
+"""What the data plane counts, as plain numbers that the control plane renders at a scrape."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the latency histogram, seconds."""
+
+
+@dataclass(slots=True)
+class RouteCounters:
+    """Counts of one route since the start."""
+
+    by_status: dict[int, int] = field(default_factory=dict)
+    latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
+    latency_sum: float = 0.0
+    upstream_errors: dict[str, int] = field(default_factory=dict)
+
+    def record(self, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+        self.latency[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.latency_sum += seconds
+
+    def upstream_error(self, kind: str) -> None:
+        """Count one failure of an upstream by its kind."""
+        self.upstream_errors[kind] = self.upstream_errors.get(kind, 0) + 1
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts of one data plane since its start."""
+
+    routes: dict[str, RouteCounters] = field(default_factory=dict)
+    connections: int = 0
+    """Client connections open now."""
+    accepted: int = 0
+    tunnels: int = 0
+    """WebSockets open now."""
+    log_lines_dropped: int = 0
+    sessions_in_memory: int = 0
+
+    def route(self, name: str) -> RouteCounters:
+        """Return the counters of a route, made at first use."""
+        return self.routes.setdefault(name, RouteCounters())

@@ -1,0 +1,154 @@
+"""Routes, and finding one: by host, then by the longest path prefix at a segment boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gateway.core.policy import Rule, is_under
+from gateway.core.upstream import UpstreamAddress
+
+GATEWAY_PREFIX = "/_gateway"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One app behind the gateway. Times are seconds, sizes bytes."""
+
+    name: str
+    upstreams: tuple[UpstreamAddress, ...]
+    default: Rule
+    """What holds where no entry of ``rules`` matches: the route's own ``public`` and ``allow``."""
+    host: str = ""
+    """Lower case; ``*.example.com`` for everything below; empty for every configured host."""
+    path: str = "/"
+    rules: tuple[Rule, ...] = ()
+    strip_prefix: bool = False
+    preserve_host: bool = True
+    websocket: bool = True
+    pass_encoded_slashes: bool = False
+    origins: frozenset[str] = frozenset()
+    """Further Origins that may open WebSockets, as ``https://other.example.com``."""
+    set_headers: tuple[tuple[str, str], ...] = ()
+    drop_headers: frozenset[str] = frozenset()
+    pass_headers: frozenset[str] = frozenset()
+    """Lower-case names of otherwise stripped headers that this app may get from clients."""
+    connect_timeout: float = 5.0
+    response_timeout: float = 60.0
+    max_body: int | None = None
+    store_grace: float | None = None
+    control: bool = False
+    """The gateway's own pages: they get the session and may set its cookie."""
+    title: str = ""
+
+    def rule_for(self, path: str, method: str) -> Rule:
+        """Return the first rule that covers the request, else the route's own."""
+        for rule in self.rules:
+            if rule.covers(path, method):
+                return rule
+        return self.default
+
+
+class PathTable:
+    """The routes of one host, by path prefix; the cost of a lookup does not grow with their number."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._by_prefix: dict[str, Route] = {}
+        for route in routes:
+            self._by_prefix.setdefault(route.path.rstrip("/"), route)
+        self._depth = max((prefix.count("/") for prefix in self._by_prefix), default=0)
+
+    def find(self, path: str) -> Route | None:
+        """Return the route with the longest prefix of ``path``, or None."""
+        get = self._by_prefix.get
+        route = get(path)
+        if route is not None:
+            return route
+        # A path deeper than any prefix is cut first, so that its length costs nothing.
+        if path.count("/") > self._depth:
+            path = "/".join(path.split("/", self._depth + 1)[: self._depth + 1])
+            route = get(path)
+        while route is None and path:
+            path = path[: path.rfind("/")]
+            route = get(path)
+        return route
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoutes:
+    """What is served under one host name: its own routes first, then less specific ones."""
+
+    tables: tuple[PathTable, ...] = field(default=())
+
+    def find(self, path: str) -> Route | None:
+        """Return the route for a decoded path, or None."""
+        for table in self.tables:
+            route = table.find(path)
+            if route is not None:
+                return route
+        return None
+
+
+class Router:
+    """All routes, for one set of configured hosts.
+
+    Configured are the host of ``public_url`` and every host that a route names. A route without a
+    host is served on all of them; a request for any other host finds nothing (RFC 9110 §7.4).
+    """
+
+    def __init__(self, routes: Iterable[Route], public_host: str, control: Route | None = None) -> None:
+        self.routes = tuple(routes)
+        self.control = control
+        own = [control] if control else []
+        by_host: dict[str, list[Route]] = {}
+        for route in self.routes:
+            by_host.setdefault(route.host, []).append(route)
+        shared = PathTable(by_host.pop("", []))
+        wild = {host[1:]: PathTable(found) for host, found in by_host.items() if host.startswith("*.")}
+        control_table = PathTable(own)
+        self._wild = {
+            suffix: HostRoutes((control_table, *self._wild_tables(suffix, wild), shared)) for suffix in wild
+        }
+        exact = {host: found for host, found in by_host.items() if not host.startswith("*.")}
+        names = set(exact) | {public_host}
+        if public_host in LOOPBACK_NAMES:
+            names |= set(LOOPBACK_NAMES)
+        self._exact = {
+            name: HostRoutes(
+                (control_table, PathTable(exact.get(name, [])), *self._wild_tables(name, wild), shared)
+            )
+            for name in names
+        }
+
+    @staticmethod
+    def _wild_tables(name: str, wild: dict[str, PathTable]) -> list[PathTable]:
+        """Return the wildcard tables that cover ``name``, the most specific first."""
+        found = [suffix for suffix in wild if name.endswith(suffix)]
+        return [wild[suffix] for suffix in sorted(found, key=len, reverse=True)]
+
+    def all_routes(self) -> tuple[Route, ...]:
+        """Return the configured routes and the one to the control plane."""
+        return (*self.routes, self.control) if self.control else self.routes
+
+    def host(self, name: str) -> HostRoutes | None:
+        """Return what is served under a lower-case host name without port, or None if it is not ours."""
+        found = self._exact.get(name)
+        if found is not None:
+            return found
+        rest = name
+        while (dot := rest.find(".", 1)) >= 0:
+            rest = rest[dot:]
+            if rest in self._wild:
+                return self._wild[rest]
+        return None
+
+    def find(self, host: str, path: str) -> Route | None:
+        """Return the route for a host name and a decoded path, or None."""
+        routes = self.host(host)
+        return routes.find(path) if routes else None
+
+
+def unreachable_rules(route: Route) -> list[Rule]:
+    """Return the rules whose path lies outside the route, so that no request can ever meet them."""
+    return [rule for rule in route.rules if not is_under(rule.path, route.path) and not is_under(route.path, rule.path)]

@@ -1,0 +1,55 @@
+"""A session as a value: who, since when, until when. Changes make a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gateway.core.identity import Identity
+
+SESSION_ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long sessions live, in seconds (OWASP ASVS 5.0, 7.3)."""
+
+    idle: float = 30 * 60
+    absolute: float = 12 * 3600
+    remember: float | None = 30 * 86400
+    """Absolute lifetime of a remembered session, which has no idle limit; None turns it off."""
+
+    def renewal_interval(self) -> float:
+        """Return the least time between two renewals: 10 % of the idle time, 60 s at most."""
+        return min(self.idle * 0.1, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A logged-in session. Times are seconds since the epoch."""
+
+    id: bytes
+    identity: Identity
+    created: float
+    seen: float
+    expires: float
+    """The absolute end; no renewal moves it."""
+    idle: float | None
+    """Seconds without a request after which it ends; None for a remembered session."""
+    remembered: bool = False
+
+    def ends(self) -> float:
+        """Return when the session ends if no further request comes."""
+        return self.expires if self.idle is None else min(self.expires, self.seen + self.idle)
+
+    def touched(self, now: float) -> Session:
+        """Return the session as seen at ``now``; a clock set back never shortens it."""
+        return replace(self, seen=max(now, self.seen))
+
+
+def start_session(session_id: bytes, identity: Identity, lifetimes: Lifetimes, *, remember: bool, now: float) -> Session:
+    """Return a new session for ``identity`` under a fresh random ``session_id`` (16 bytes)."""
+    if len(session_id) != SESSION_ID_BYTES:
+        raise ValueError(f"a session id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
+    if remember and lifetimes.remember is not None:
+        return Session(session_id, identity, now, now, now + lifetimes.remember, None, remembered=True)
+    return Session(session_id, identity, now, now, now + lifetimes.absolute, lifetimes.idle)

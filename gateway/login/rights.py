@@ -1,0 +1,107 @@
+"""Noticing that an account lost rights or changed its password, so that its sessions end.
+
+What the accounts were when that was last acted upon is kept in a file, for an account may also be
+removed while the gateway is down, and sealed cookies outlive a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from gateway.core.local_user import LocalUser
+from gateway.errors import GatewayError
+
+_log = logging.getLogger("gateway.login")
+
+UNKNOWN = "?"
+
+
+def rights_stamp(user: LocalUser) -> str:
+    """Return a digest of what sessions rest upon: password, address and groups.
+
+    It tells nothing about the password: the hash in it has a random salt.
+    """
+    facts = [user.password_hash, user.email, sorted(user.groups)]
+    return sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+class RightsWatch:
+    """What each account that may log in was when its sessions were last ended or left alone."""
+
+    def __init__(self, file: Path | None, on_changed: Callable[[str], Awaitable[None]]) -> None:
+        self._file = file
+        self._on_changed = on_changed
+        self._stamps: dict[str, str] | None = None
+        self.pending = True
+        """Whether sessions remain to be ended: nothing was settled yet, or ending some failed."""
+
+    async def settle(self, users: Mapping[str, LocalUser]) -> list[str]:
+        """End the sessions of accounts that changed, were disabled or removed; return their names.
+
+        Where that fails, the old stamp stays, so that the next call tries again.
+        """
+        now = {name: rights_stamp(user) for name, user in users.items() if not user.disabled}
+        before = await self._known(now)
+        settled: list[str] = []
+        kept: dict[str, str] = {}
+        for name in sorted(name for name, stamp in before.items() if now.get(name) != stamp):
+            try:
+                await self._on_changed(name)
+                settled.append(name)
+            except GatewayError as error:
+                _log.error("the sessions of %r could not be ended, will try again: %s", name, error)
+                kept[name] = before[name]
+        await self._keep({**now, **kept})
+        self.pending = bool(kept)
+        return settled
+
+    async def accept(self, user: LocalUser) -> None:
+        """Take an account as it is now: its hash was renewed by ourselves."""
+        if self._stamps is not None:
+            await self._keep({**self._stamps, user.user: rights_stamp(user)})
+
+    async def _known(self, now: Mapping[str, str]) -> dict[str, str]:
+        """Return the stamps of before: from memory, else from the file; at the very first start those of now."""
+        if self._stamps is None and self._file is not None:
+            self._stamps = await asyncio.to_thread(_read, self._file, now)
+        return dict(now) if self._stamps is None else self._stamps
+
+    async def _keep(self, stamps: dict[str, str]) -> None:
+        changed = stamps != self._stamps
+        self._stamps = stamps
+        if self._file is None or not changed:
+            return
+        try:
+            await asyncio.to_thread(_write, self._file, stamps)
+        except OSError as error:
+            _log.error("what the accounts are cannot be kept for the next start: %s", error)
+
+
+def _read(file: Path, now: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the stamps in a file, None where there is none yet. A broken one makes every account a changed one."""
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        _log.error("%s cannot be read, so all local users have to log in again: %s", file, error)
+        return dict.fromkeys(now, UNKNOWN)
+    if not isinstance(found, dict):
+        return dict.fromkeys(now, UNKNOWN)
+    return {str(name): str(stamp) for name, stamp in found.items()}
+
+
+def _write(file: Path, stamps: Mapping[str, str]) -> None:
+    copy = file.with_name(file.name + ".new")
+    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump(stamps, out, indent=0, sort_keys=True)
+        out.flush()
+        os.fsync(out.fileno())
+    copy.replace(file)

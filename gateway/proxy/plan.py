@@ -1,0 +1,66 @@
+"""What can be prepared for a route at the start, so that a request does not do it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.core.balance import RoundRobin
+from gateway.core.limits import Limits
+from gateway.core.metrics import RouteCounters
+from gateway.core.route import Route
+from gateway.proxy.pool import UpstreamPool
+from gateway.sessions.store import Opened
+from gateway.wire.head import AnswerParser
+from gateway.wire.identity_headers import IdentityHeaders
+
+DOWN_TIME = 5.0
+"""Seconds for which an address that could not be reached is tried last."""
+
+
+class RoutePlan:
+    """A route, ready to serve."""
+
+    __slots__ = (
+        "_balancer", "_identity", "counters", "drop_headers", "max_body", "name", "pools", "prefix", "route",
+        "set_headers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        route: Route,
+        identity: IdentityHeaders,
+        counters: RouteCounters,
+        parser: AnswerParser,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.route = route
+        self.name = route.name
+        self.counters = counters
+        self.pools = tuple(UpstreamPool(address, parser, limits, loop) for address in route.upstreams)
+        self.max_body = limits.body if route.max_body is None else min(route.max_body, limits.body)
+        self.set_headers = tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in route.set_headers)
+        self.drop_headers = frozenset(
+            name.lower().encode("ascii") for name in (*route.drop_headers, *(name for name, _ in route.set_headers))
+        )
+        prefix = route.path.rstrip("/")
+        self.prefix = f"X-Forwarded-Prefix: {prefix}\r\n".encode("ascii") if route.strip_prefix and prefix else b""
+        self._identity = identity
+        self._balancer = RoundRobin()
+
+    def identity_block(self, opened: Opened) -> bytes:
+        """Return the identity header lines for a session, made once per session and route."""
+        block = opened.headers.get(self.name)
+        if block is None:
+            block = opened.headers[self.name] = self._identity.block(opened.session.identity)
+        return block
+
+    def pools_in_turn(self, now: float) -> tuple[UpstreamPool, ...] | list[UpstreamPool]:
+        """Return the pools in the order to try them: in turn, the ones that failed lately last."""
+        if len(self.pools) == 1:
+            return self.pools
+        return sorted(self._balancer.order(self.pools), key=lambda pool: pool.down_until > now)
+
+    def mark_down(self, pool: UpstreamPool, now: float) -> None:
+        """Try other addresses first for a while."""
+        pool.down_until = now + DOWN_TIME

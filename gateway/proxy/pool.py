@@ -1,0 +1,177 @@
+"""Connections to one upstream address: leased in O(1), the last used first, bounded.
+
+A lease comes back on every path: `UpstreamPool.release` keeps the connection, `discard` closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+
+from gateway.core.limits import Limits
+from gateway.core.upstream import UpstreamAddress
+from gateway.errors import UpstreamError
+from gateway.proxy.upstream_conn import UpstreamConn
+from gateway.wire.head import AnswerParser
+
+FRESH = 1.0
+"""Seconds of idleness up to which a connection is trusted with a request that cannot be repeated.
+
+Servers close idle connections after 2 s (gunicorn), 5 s (Node) and more; a POST must not meet that close.
+"""
+
+
+class UpstreamPool:
+    """The connections to one address."""
+
+    def __init__(
+        self, address: UpstreamAddress, parser: AnswerParser, limits: Limits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.address = address
+        self.loop = loop
+        self.down_until = 0.0
+        """Until when other addresses are preferred, because connecting failed; loop time."""
+        self._parser = parser
+        self._limits = limits
+        self._tls = tls_context(address) if address.tls else None
+        self._idle: list[UpstreamConn] = []
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def lease_idle(self, now: float, *, repeatable: bool) -> UpstreamConn | None:
+        """Return an idle connection, or None. One that is not ``repeatable`` gets a fresh one only."""
+        if self._in_flight >= self._limits.upstream_connections:
+            return None
+        idle = self._idle
+        while idle:
+            conn = idle[-1]
+            if not conn.is_usable():
+                idle.pop()
+                continue
+            if not repeatable and now - conn.idle_since > FRESH:
+                return None
+            idle.pop()
+            self._in_flight += 1
+            conn.lease()
+            return conn
+        return None
+
+    async def connect(self, timeout: float) -> UpstreamConn:
+        """Open and lease a connection; ``timeout`` in seconds.
+
+        Raises UpstreamError: 502 refused or bad certificate, 504 too slow, 503 too many waiting.
+        """
+        await self._slot()
+        try:
+            async with asyncio.timeout(timeout):
+                conn = await self._open()
+        except TimeoutError as error:
+            self._give_slot_back()
+            raise UpstreamError(504, f"{self.address}: no connection within {timeout:g} s", sent=False) from error
+        except (OSError, ssl.SSLError, UnicodeError) as error:
+            self._give_slot_back()
+            raise UpstreamError(502, f"{self.address}: {error}", sent=False) from error
+        except BaseException:
+            self._give_slot_back()
+            raise
+        conn.lease()
+        return conn
+
+    async def _open(self) -> UpstreamConn:
+        address = self.address
+        name = (address.tls.server_name or address.host) if address.tls else None
+
+        def make() -> UpstreamConn:
+            return UpstreamConn(self, self._parser, self._limits)
+
+        if address.path:
+            _, conn = await self.loop.create_unix_connection(
+                make, address.path, ssl=self._tls, server_hostname=name or ("localhost" if self._tls else None)
+            )
+        else:
+            _, conn = await self.loop.create_connection(
+                make, address.host, address.port, ssl=self._tls, server_hostname=name
+            )
+        if conn.transport is not None:
+            conn.transport.set_write_buffer_limits(high=self._limits.write_buffer)
+        return conn
+
+    async def _slot(self) -> None:
+        if self._in_flight < self._limits.upstream_connections:
+            self._in_flight += 1
+            return
+        if len(self._waiting) >= self._limits.upstream_waiting:
+            raise UpstreamError(503, f"{self.address}: too many requests wait", sent=False)
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(self._limits.upstream_wait_time):
+                await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():
+                self._give_slot_back()
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
+            if isinstance(error, TimeoutError):
+                raise UpstreamError(503, f"{self.address}: all connections are busy", sent=False) from error
+            raise
+
+    def _give_slot_back(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._in_flight -= 1
+
+    def release(self, conn: UpstreamConn, now: float) -> None:
+        """Take back a connection whose answer is complete and that may serve another request."""
+        conn.leased = False
+        conn.sink = None
+        conn.source = None
+        if conn.is_usable():
+            conn.idle_since = now
+            conn.resume()
+            self._idle.append(conn)
+        else:
+            conn.close()
+        self._give_slot_back()
+
+    def discard(self, conn: UpstreamConn) -> None:
+        """Close a leased connection."""
+        conn.leased = False
+        conn.sink = None
+        conn.source = None
+        conn.close()
+        self._give_slot_back()
+
+    def detach(self, conn: UpstreamConn) -> None:
+        """Give back the place of a connection that has become a tunnel; it no longer counts here."""
+        self._give_slot_back()
+
+    def forget(self, conn: UpstreamConn) -> None:
+        """Drop an idle connection that has closed."""
+        if not conn.leased and conn in self._idle:
+            self._idle.remove(conn)
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for too long."""
+        limit = now - self._limits.upstream_idle_time
+        for conn in [conn for conn in self._idle if conn.idle_since < limit]:
+            conn.close()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for conn in list(self._idle):
+            conn.close()
+
+
+def tls_context(address: UpstreamAddress) -> ssl.SSLContext:
+    """Return the context for an https upstream. Raises OSError or ssl.SSLError for unusable files."""
+    tls = address.tls
+    context = ssl.create_default_context(cafile=tls.ca if tls else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls and tls.certificate:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return context

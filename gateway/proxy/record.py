@@ -1,0 +1,124 @@
+"""The access log: one JSON object a line, built in one go, written in batches by a thread of its own.
+
+A log that cannot be written costs lines, which are counted, and never a request (the event loop
+does not wait for it).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from json.encoder import encode_basestring_ascii as quote
+from queue import SimpleQueue
+from threading import Thread
+
+MAX_PENDING = 8 * 1024 * 1024
+"""Bytes waiting for the disk or pipe; beyond, lines are dropped."""
+BATCH_LINES = 64
+
+
+class LineWriter:
+    """Writes lines to a file descriptor without ever making its caller wait."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[str] = []
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._queued = 0
+        self._written = 0
+        self.dropped = 0
+        self._thread = Thread(target=self._work, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Take one line, its newline included."""
+        self._lines.append(line)
+        if len(self._lines) >= BATCH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what was taken to the thread, or drop it if too much waits there."""
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        if self._queued - self._written > MAX_PENDING:
+            self.dropped += len(lines)
+            return
+        data = "".join(lines).encode("utf-8", "replace")
+        self._queued += len(data)
+        self._queue.put(data)
+
+    def _work(self) -> None:
+        while (data := self._queue.get()) is not None:
+            left = memoryview(data)
+            while left:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:
+                    # Shared with somebody who made it non-blocking: wait here, where nobody minds.
+                    time.sleep(0.05)
+                except OSError:
+                    self.dropped += data.count(b"\n")
+                    break
+            self._written += len(data)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write what is pending, for at most ``timeout`` seconds."""
+        self.flush()
+        self._queue.put(None)
+        self._thread.join(timeout)
+
+
+class Clock:
+    """The time of day as log lines show it, formatted once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._prefix = ""
+        self._http_second = 0
+        self._http_date = b""
+
+    def stamp(self, now: float) -> str:
+        """Return ``now`` (seconds since the epoch) as RFC 3339 in UTC with milliseconds."""
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+
+    def http_date(self, now: float) -> bytes:
+        """Return ``now`` as an IMF-fixdate (RFC 9110 §5.6.7)."""
+        second = int(now)
+        if second != self._http_second:
+            self._http_second = second
+            parts = time.gmtime(second)
+            day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[parts.tm_wday]
+            months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+            month = months[parts.tm_mon - 1]
+            self._http_date = time.strftime(f"{day}, %d {month} %Y %H:%M:%S GMT", parts).encode("ascii")
+        return self._http_date
+
+
+def access_line(
+    stamp: str,
+    client: str,
+    method: str,
+    host: str,
+    path: str,
+    status: int,
+    sent: int,
+    seconds: float,
+    upstream_seconds: float | None,
+    user: str,
+    route: str,
+    request_id: str,
+    error: str,
+) -> str:
+    """Return one line of the access log. ``path`` is without its query, which may hold secrets."""
+    upstream = "null" if upstream_seconds is None else f"{upstream_seconds:.4f}"
+    failure = f',"error":{quote(error)}' if error else ""
+    return (
+        f'{{"time":"{stamp}","client":"{client}","method":{quote(method)},"host":{quote(host)},"path":{quote(path)},'
+        f'"status":{status},"bytes":{sent},"duration":{seconds:.4f},"upstream_duration":{upstream},'
+        f'"user":{quote(user) if user else "null"},"route":"{route}","request_id":"{request_id}"{failure}}}\n'
+    )

@@ -1,0 +1,87 @@
+"""A WebSocket after its handshake: bytes both ways, untouched, with back-pressure and an idle limit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.proxy.upstream_conn import UpstreamConn
+
+if TYPE_CHECKING:
+    from gateway.proxy.downstream import Downstream
+
+
+class Tunnel:
+    """Joins a client's connection and an upstream's until either closes."""
+
+    def __init__(self, client: Downstream, upstream: UpstreamConn, idle_time: float) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._idle_time = idle_time
+        self._closing = False
+        self.finished: asyncio.Future[None] = client.plane.loop.create_future()
+        self.sent = 0
+        """Bytes passed on to the client."""
+
+    def start(self, head: bytes) -> None:
+        """Send the 101 and what follows it, then pass on everything."""
+        first = self._upstream.take_buffer()
+        early = self._client.take_buffer()
+        self._client.write(head + first)
+        self.sent += len(first)
+        if early:
+            self._upstream.send(early)
+        self._client.sink = _Side(self, to_client=False)
+        self._client.source = self._upstream
+        self._upstream.sink = _Side(self, to_client=True)
+        self._upstream.source = self._client
+        self._client.resume()
+        self.touch()
+        if self._upstream.has_ended():
+            self.close()
+
+    def touch(self) -> None:
+        """Begin the idle time anew; any byte does, on either side."""
+        if not self._client.write_paused:
+            self._client.deadline = self._client.plane.now + self._idle_time
+            self._client.on_expire = self.close
+
+    def pass_on(self, data: bytes, *, to_client: bool) -> None:
+        """Write bytes of one side to the other."""
+        self.touch()
+        if to_client:
+            self.sent += len(data)
+            self._client.write(data)
+        else:
+            self._upstream.send(data)
+
+    def close(self) -> None:
+        """Close both sides: what is written is still sent, nothing is read any more."""
+        if self._closing:
+            return
+        self._closing = True
+        self._client.deadline = self._client.plane.now + self._client.plane.limits.linger_time
+        self._client.on_expire = self._client.abort
+        for transport in (self._client.transport, self._upstream.transport):
+            if transport is not None:
+                transport.close()
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+
+class _Side:
+    """One direction of a tunnel."""
+
+    __slots__ = ("_to_client", "_tunnel")
+
+    def __init__(self, tunnel: Tunnel, *, to_client: bool) -> None:
+        self._tunnel = tunnel
+        self._to_client = to_client
+
+    def feed(self, data: bytes) -> None:
+        """Pass bytes on."""
+        self._tunnel.pass_on(data, to_client=self._to_client)
+
+    def upstream_closed(self, error: Exception | None) -> None:
+        """Close the other side too."""
+        self._tunnel.close()

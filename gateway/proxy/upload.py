@@ -1,0 +1,65 @@
+"""A request body on its way to the upstream: decoded, counted, re-framed, with back-pressure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import RequestError
+from gateway.wire.framing import LAST_CHUNK, ChunkedBody, LengthBody, chunk
+from gateway.wire.grammar import BadSyntax
+from gateway.wire.head import RequestHead
+
+if TYPE_CHECKING:
+    from gateway.proxy.upstream_conn import UpstreamConn
+
+
+class Upload:
+    """One request body. Without an upstream it waits in the client's buffer."""
+
+    __slots__ = ("_body", "_chunked", "_limit", "_received", "answer_time", "done", "stopped", "upstream")
+
+    def __init__(self, head: RequestHead, limit: int, answer_time: float) -> None:
+        self._chunked = head.chunked
+        self._body: ChunkedBody | LengthBody = ChunkedBody() if head.chunked else LengthBody(head.content_length or 0)
+        self._limit = limit
+        self.answer_time = answer_time
+        """Seconds that the upstream has for its answer once it has the whole body."""
+        self._received = 0
+        self.upstream: UpstreamConn | None = None
+        self.done = False
+        self.stopped = False
+        """Set when the upstream has answered without wanting the rest."""
+
+    def is_done(self) -> bool:
+        """Tell whether the whole body has come."""
+        return self.done
+
+    def encode(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the bytes for the upstream and what follows the body. Raises RequestError (400, 413, 431)."""
+        try:
+            payload, rest = self._body.feed(data)
+        except BadSyntax as error:
+            raise RequestError(error.status, str(error)) from error
+        self._received += len(payload)
+        if self._received > self._limit:
+            raise RequestError(413, "a request body over the limit")
+        self.done = self._body.done
+        if not self._chunked:
+            return payload, rest
+        out = chunk(payload) if payload else b""
+        return (out + LAST_CHUNK if self.done else out), rest
+
+    def feed(self, data: bytes) -> bytes:
+        """Send a piece on; return what follows the body. Errors reach the exchange by its upstream."""
+        upstream = self.upstream
+        if upstream is None or self.stopped:
+            return b""
+        try:
+            out, rest = self.encode(data)
+        except RequestError as error:
+            self.stopped = True
+            upstream.fail(error)
+            return b""
+        if out:
+            upstream.send(out)
+        return rest

@@ -1,0 +1,207 @@
+"""One connection to an upstream: it sends a request, gives back the answer's head, then feeds the relay.
+
+Bytes that arrive while nobody has leased it are no answer to anything; it is closed (RFC 9112 §9.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.core.limits import Limits
+from gateway.errors import UpstreamError
+from gateway.wire.grammar import BadSyntax
+from gateway.wire.head import AnswerHead, AnswerParser
+
+if TYPE_CHECKING:
+    from gateway.proxy.pool import UpstreamPool
+
+
+class ByteSink(Protocol):
+    """What takes an upstream's bytes once the answer's head is known: a relay or a tunnel."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they come."""
+
+    def upstream_closed(self, error: Exception | None) -> None:
+        """Learn that no more will come; ``error`` is None for an orderly end."""
+
+
+class Flow(Protocol):
+    """What can be told to wait: the reading side of another connection."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+
+class UpstreamConn(asyncio.Protocol):
+    """A leased or idle connection to one upstream address."""
+
+    __slots__ = (
+        "_buffer", "_ended", "_limits", "_parser", "_waiter", "answered", "deadline", "failure", "idle_since",
+        "leased", "pool", "requests", "sink", "source", "transport",
+    )  # fmt: skip
+
+    def __init__(self, pool: UpstreamPool, parser: AnswerParser, limits: Limits) -> None:
+        self.pool = pool
+        self.transport: asyncio.Transport | None = None
+        self.leased = True
+        self.sink: ByteSink | None = None
+        self.source: Flow | None = None
+        """Who feeds us the request body, to be paused while we cannot write."""
+        self.failure: Exception | None = None
+        self.answered = False
+        """Whether a byte of an answer to the current request has arrived."""
+        self.requests = 0
+        self.idle_since = 0.0
+        self.deadline = float("inf")
+        self._parser = parser
+        self._limits = limits
+        self._buffer = b""
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def is_usable(self) -> bool:
+        """Tell whether a request may be sent."""
+        return not self._ended and self.failure is None and self.transport is not None and not self._buffer
+
+    def lease(self) -> None:
+        """Begin a request."""
+        self.leased = True
+        self.answered = False
+        self.requests += 1
+
+    def send(self, data: bytes) -> None:
+        """Write request bytes."""
+        if self.transport is not None and not self._ended:
+            self.transport.write(data)
+
+    async def answer_head(self, on_informational: Callable[[AnswerHead], None]) -> AnswerHead:
+        """Return the head of the final answer, or of a 101.
+
+        Raises UpstreamError (502) where the upstream closes or answers nonsense, or what `fail` was given.
+        """
+        while True:
+            try:
+                head = self._parse_head()
+            except BadSyntax as error:
+                raise UpstreamError(502, str(error), sent=True) from error
+            if head is None:
+                if self.failure is not None:
+                    raise self.failure
+                if self._ended:
+                    raise UpstreamError(502, "the upstream closed the connection before its answer", sent=True)
+                self._waiter = self.pool.loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            elif head.status >= 200 or head.status == 101:
+                return head
+            else:
+                on_informational(head)
+
+    def _parse_head(self) -> AnswerHead | None:
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n")
+        if end >= 0:
+            first = buffer.find(b"\n")
+            if buffer[first - 1 : first] == b"\r":
+                self._buffer = buffer[end + 4 :]
+                return self._parser.parse(buffer[:end])
+        if buffer and (end := buffer.find(b"\n\n")) >= 0 and b"\r" not in buffer[:end]:
+            # A head with bare LF throughout (RFC 9112 §2.2 lets a recipient take it); we write CRLF.
+            self._buffer = buffer[end + 2 :]
+            return self._parser.parse(buffer[:end].replace(b"\n", b"\r\n"))
+        if len(buffer) > self._limits.answer_head:
+            raise BadSyntax("the head of an answer is over the limit")
+        if buffer and not b"HTTP/1."[: len(buffer)] == buffer[:7]:
+            raise BadSyntax("an answer that is not HTTP/1")
+        return None
+
+    def take_buffer(self) -> bytes:
+        """Return the bytes that came after the head, for the relay."""
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def has_ended(self) -> bool:
+        """Tell whether the upstream has closed."""
+        return self._ended
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on: to the relay, to the waiting exchange, or, unasked for, nowhere."""
+        if self.sink is not None:
+            self.sink.feed(data)
+        elif self.leased:
+            self.answered = True
+            self._buffer = self._buffer + data if self._buffer else data
+            self._wake()
+        else:
+            self.close()
+
+    def eof_received(self) -> bool:
+        """Treat a half-close as the end."""
+        self._end(None)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self.sink is not None:
+            self.sink.upstream_closed(error)
+        elif not self.leased:
+            self.pool.forget(self)
+        if self.source is not None:
+            self.source.resume()
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Make the exchange that waits for the answer fail with ``error``."""
+        self.failure = error
+        if self.sink is not None:
+            self.sink.upstream_closed(error)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Pause whoever feeds us."""
+        if self.source is not None:
+            self.source.pause()
+
+    def resume_writing(self) -> None:
+        """Let them go on."""
+        if self.source is not None:
+            self.source.resume()
+
+    def pause(self) -> None:
+        """Read no more from the upstream for now."""
+        if self.transport is not None and not self._ended:
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.transport is not None and not self._ended:
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Close at once; an upstream is never left guessing with half a request."""
+        self._ended = True
+        self.pool.forget(self)
+        if self.transport is not None:
+            self.transport.abort()

@@ -1,0 +1,1 @@
+"""Sessions: sealing them, storing them, and remembering the ones in use."""

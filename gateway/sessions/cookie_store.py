@@ -1,0 +1,82 @@
+"""The sealed-cookie store: the whole session travels in the cookie; kept here is only what was ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.core.session import Session
+from gateway.errors import BadToken
+from gateway.sessions.payload import dump_session, parse_session
+from gateway.sessions.recent import RecentSessions
+from gateway.sessions.revocations import Revocations
+from gateway.sessions.seal import KeyRing
+from gateway.sessions.store import Opened
+
+PURPOSE = "session"
+
+
+class CookieStore:
+    """A `SessionStore` whose tokens are the sessions."""
+
+    def __init__(
+        self, keys: KeyRing, revocations: Revocations, recent: RecentSessions, clock: Callable[[], float]
+    ) -> None:
+        self._keys = keys
+        self._revocations = revocations
+        self._recent = recent
+        self._clock = clock
+        self.peek = recent.get
+
+    async def load(self, token: str, now: float) -> Opened:
+        """Open a sealed session. Raises BadToken where it is forged, over or ended."""
+        session = parse_session(self._keys.open(PURPOSE, token))
+        until = session.ends()
+        if until <= now:
+            raise BadToken("the session is over")
+        if self._revocations.covers(session):
+            raise BadToken("the session was ended")
+        opened = Opened(session, token, until, reseal=not self._keys.seals_with_first(token))
+        self._recent.put(opened)
+        return opened
+
+    def is_over(self, opened: Opened, now: float) -> bool:
+        """Tell whether a session in use has run out or was ended."""
+        latest = opened.latest()
+        return latest.until <= now or self._revocations.covers(latest.session)
+
+    async def save(self, session: Session) -> Opened:
+        """Seal a session. Raises BadToken where it was ended meanwhile."""
+        if self._revocations.covers(session):
+            raise BadToken("the session was ended")
+        token = self._keys.seal(PURPOSE, dump_session(session))
+        opened = Opened(session, token, session.ends())
+        self._recent.put(opened)
+        return opened
+
+    async def replace(self, old: Session | None, new: Session) -> Opened:
+        """Seal ``new``, end ``old``."""
+        if old is not None:
+            await self.revoke(old)
+        return await self.save(new)
+
+    async def revoke(self, session: Session) -> None:
+        """End a session; every token that was ever sealed for it is refused from now on."""
+        self._recent.forget(session.id)
+        await self._revocations.add(session, self._clock())
+
+    async def revoke_user(self, user: str, now: float) -> None:
+        """End every session of ``user`` created before or at ``now``."""
+        self._recent.forget_user(user, now)
+        await self._revocations.add_user(user, now)
+
+    async def list(self, user: str) -> list[Session]:
+        """Return nothing: only the browsers know their sealed sessions."""
+        return []
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable unless the ledger works."""
+        await self._revocations.check()
+
+    async def close(self) -> None:
+        """Close the ledger."""
+        self._revocations.close()

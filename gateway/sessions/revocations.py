@@ -1,0 +1,104 @@
+"""The ledger of ended sessions, for tokens that carry their session: in SQLite, and in memory to ask.
+
+An entry stays until the session it ends would have ended by itself. Ids lie here as hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from gateway.core.session import Session
+from gateway.errors import StoreUnavailable
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS revoked_session (id BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revoked_user (user TEXT PRIMARY KEY, created_until REAL NOT NULL, until REAL NOT NULL)
+    WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+PRUNE_EVERY = 600.0
+
+
+class Revocations:
+    """What was ended. Reading is from memory; writing returns when the disk has it."""
+
+    def __init__(self, file: Path, lifetime: float, now: float) -> None:
+        """Open the ledger; ``lifetime`` is the longest a session can last, in seconds.
+
+        Raises StoreUnavailable where the file cannot be used: without it an ended session would
+        come back, so the gateway does not start.
+        """
+        self._lifetime = lifetime
+        self._lock = Lock()
+        self._pruned = now
+        try:
+            self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+            self._prune(now)
+            self._sessions: dict[bytes, float] = dict(self._db.execute("SELECT id, until FROM revoked_session"))
+            rows = self._db.execute("SELECT user, created_until FROM revoked_user")
+            self._users: dict[str, float] = dict(rows)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{file}: the ledger of ended sessions cannot be used: {error}") from error
+
+    def covers(self, session: Session) -> bool:
+        """Tell whether a session was ended."""
+        if self._sessions and _digest(session.id) in self._sessions:
+            return True
+        return bool(self._users) and session.created <= self._users.get(session.identity.user, -1.0)
+
+    async def add(self, session: Session, now: float) -> None:
+        """End a session. Raises StoreUnavailable if the disk did not take it; it is refused here all the same."""
+        digest = _digest(session.id)
+        self._sessions[digest] = session.expires
+        await self._write("INSERT OR REPLACE INTO revoked_session VALUES (?, ?)", (digest, session.expires), now)
+
+    async def add_user(self, user: str, now: float) -> None:
+        """End every session of a user that was created up to now. Raises StoreUnavailable."""
+        self._users[user] = now
+        await self._write("INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, now, now + self._lifetime), now)
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable unless the file can be read."""
+        await self._run(lambda: self._db.execute("SELECT 1 FROM revoked_session LIMIT 1").fetchone())
+
+    async def _write(self, statement: str, values: tuple[object, ...], now: float) -> None:
+        def work() -> None:
+            self._db.execute(statement, values)
+            if now - self._pruned > PRUNE_EVERY:
+                self._prune(now)
+                self._pruned = now
+
+        await self._run(work)
+        self._sessions = {digest: until for digest, until in self._sessions.items() if until > now}
+
+    def _prune(self, now: float) -> None:
+        self._db.execute("DELETE FROM revoked_session WHERE until <= ?", (now,))
+        self._db.execute("DELETE FROM revoked_user WHERE until <= ?", (now,))
+
+    async def _run(self, work: Callable[[], object]) -> None:
+        def locked() -> None:
+            with self._lock:
+                work()
+
+        try:
+            # Shielded: a caller that goes away does not undo a logout half-way.
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, locked))
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the ledger of ended sessions failed: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+
+def _digest(session_id: bytes) -> bytes:
+    return hashlib.sha256(b"gateway revoked v1 " + session_id).digest()[:16]

@@ -1,0 +1,86 @@
+"""Sealing: the key ring and the token format.
+
+Token: ``v1.`` + base64url(key id 4 bytes ‖ nonce 12 ‖ ciphertext ‖ tag 16), AES-256-GCM
+(NIST SP 800-38D). The purpose is authenticated data, so no token opens for another purpose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.errors import BadToken
+
+PREFIX = "v1."
+KEY_BYTES = 32
+_ID_BYTES = 4
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+
+
+class KeyRing:
+    """Keys of 32 bytes: the first seals, all open, and the key id picks, so none is tried in vain."""
+
+    def __init__(self, keys: Sequence[bytes], random: Callable[[int], bytes]) -> None:
+        """Make a ring. Raises ValueError for no key, a key of another size, or two that look alike."""
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            raise ValueError(f"a key ring needs keys of {KEY_BYTES} bytes")
+        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        if len(self._ciphers) != len(keys):
+            raise ValueError("two keys of the ring are the same")
+        self._first = _key_id(keys[0])
+        self._first_key = keys[0]
+        self._random = random
+
+    def seal(self, purpose: str, payload: bytes) -> str:
+        """Return ``payload`` sealed for ``purpose``."""
+        nonce = self._random(_NONCE_BYTES)
+        sealed = self._ciphers[self._first].encrypt(nonce, payload, _bound_to(purpose))
+        return PREFIX + urlsafe_b64encode(self._first + nonce + sealed).rstrip(b"=").decode("ascii")
+
+    def open(self, purpose: str, token: str) -> bytes:
+        """Return what was sealed for ``purpose``. Raises BadToken for anything else."""
+        raw = _decode(token)
+        cipher = self._ciphers.get(raw[:_ID_BYTES])
+        if cipher is None:
+            raise BadToken("sealed under a key that is not in the ring")
+        nonce, sealed = raw[_ID_BYTES : _ID_BYTES + _NONCE_BYTES], raw[_ID_BYTES + _NONCE_BYTES :]
+        try:
+            return cipher.decrypt(nonce, sealed, _bound_to(purpose))
+        except InvalidTag:
+            raise BadToken("not sealed by this gateway for this purpose") from None
+
+    def seals_with_first(self, token: str) -> bool:
+        """Tell whether a token is sealed under the key that seals now."""
+        return _decode(token)[:_ID_BYTES] == self._first
+
+    def derive(self, purpose: str) -> bytes:
+        """Return a key of 32 bytes for another use, derived from the first key (HMAC-SHA-256 as a PRF)."""
+        return hmac.new(self._first_key, b"gateway derive v1 " + purpose.encode(), hashlib.sha256).digest()
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"gateway key id v1 " + key).digest()[:_ID_BYTES]
+
+
+def _bound_to(purpose: str) -> bytes:
+    return b"gateway seal v1 " + purpose.encode("ascii")
+
+
+def _decode(token: str) -> bytes:
+    """Decode a token's bytes; there is exactly one spelling of each."""
+    if not token.startswith(PREFIX) or not token.isascii():
+        raise BadToken("not a token")
+    text = token[len(PREFIX) :].encode("ascii")
+    try:
+        raw = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except ValueError:
+        raise BadToken("not a token") from None
+    if urlsafe_b64encode(raw).rstrip(b"=") != text or len(raw) < _ID_BYTES + _NONCE_BYTES + _TAG_BYTES:
+        raise BadToken("not a token")
+    return raw

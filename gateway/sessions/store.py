@@ -1,0 +1,75 @@
+"""What a session store is. `Opened` is a session as the gateway holds it while it is in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.core.session import Session
+
+
+@dataclass(slots=True)
+class Opened:
+    """An opened session and what was prepared from it."""
+
+    session: Session
+    token: str
+    until: float
+    """The session's end by this token, seconds since the epoch: see `Session.ends`."""
+    headers: dict[str, bytes] = field(default_factory=dict)
+    """Identity header bytes by route name, made once per session and route."""
+    reseal: bool = False
+    """Whether the token should be written anew at once, as when its key is no longer the first."""
+    renewing: bool = False
+    renewed: Opened | None = None
+    """The same session as written anew, for the next answer's Set-Cookie."""
+
+    def latest(self) -> Opened:
+        """Return the newest known state of the session."""
+        opened = self
+        while opened.renewed is not None:
+            opened = opened.renewed
+        return opened
+
+
+class SessionStore(Protocol):
+    """Where sessions live. One contract suite runs over all of them.
+
+    Each coroutine may raise StoreUnavailable; then nothing is known and nobody is let in.
+    """
+
+    def peek(self, token: str) -> Opened | None:
+        """Return an opened session from memory, without I/O; None means "ask `load`".
+
+        The caller checks ``until``: memory may hold what has just run out.
+        """
+
+    def is_over(self, opened: Opened, now: float) -> bool:
+        """Tell whether a session in use has run out or was ended, from memory; for open connections."""
+
+    async def load(self, token: str, now: float) -> Opened:
+        """Open a token. Raises BadToken where it is forged, over or revoked."""
+
+    async def save(self, session: Session) -> Opened:
+        """Store a new or changed session; return it with the token for its cookie.
+
+        Raises BadToken where the session was revoked meanwhile: saving never brings one back.
+        """
+
+    async def replace(self, old: Session | None, new: Session) -> Opened:
+        """Store ``new`` and end ``old``, as at login; return it with the token for the cookie."""
+
+    async def revoke(self, session: Session) -> None:
+        """End a session for good; returns when a restart could not bring it back."""
+
+    async def revoke_user(self, user: str, now: float) -> None:
+        """End every session of ``user`` that was created before or at ``now``."""
+
+    async def list(self, user: str) -> list[Session]:
+        """Return the sessions of ``user`` that are not over, so far as the store knows them."""
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable unless the store works."""
+
+    async def close(self) -> None:
+        """Give back what the store holds open."""

@@ -1,0 +1,141 @@
+"""From a checked configuration to `Settings`: values of `core`, absolute paths, a line for every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+
+from gateway.core.cookie import CookiePolicy
+from gateway.core.limits import Limits
+from gateway.core.peer import TrustedProxies
+from gateway.core.policy import Allow, Rule
+from gateway.core.route import Route
+from gateway.core.session import Lifetimes
+from gateway.core.upstream import UpstreamAddress, UpstreamTls
+from gateway.errors import Problem
+from gateway.settings.addresses import ListenAddress
+from gateway.settings.checks import is_secure
+from gateway.settings.document import Document, KeyPath, key_text
+from gateway.settings.model import AllowPart, Config, RoutePart, UpstreamPart
+from gateway.settings.settings import LogTargets, Settings, TlsFiles
+from gateway.settings.validation import Draft
+
+
+class Builder:
+    """Makes settings of one file's configuration; relative paths start from the file's folder."""
+
+    def __init__(self, draft: Draft[Config], path: Path) -> None:
+        self._draft = draft
+        self._config = draft.config
+        self._document: Document = draft.document
+        self._path = path
+        self._folder = path.parent.absolute()
+
+    def settings(self, warnings: Iterable[Problem]) -> Settings:
+        """Return the settings."""
+        config = self._config
+        local, admin = config.login.local, config.admin_listen
+        return Settings(
+            path=self._path,
+            listen=tuple(self._listen(address) for address in config.listen),
+            admin_listen=self._listen(admin) if admin else None,
+            public_url=str(config.public_url),
+            public_scheme=config.public_url.scheme,
+            public_host=config.public_url.host,
+            state_dir=self._file(config.state_dir),
+            trusted_proxies=TrustedProxies(tuple(config.trusted_proxies)),
+            tls=TlsFiles(self._file(config.tls.certificate), self._file(config.tls.key)) if config.tls else None,
+            keys=tuple(config.session.keys),
+            lifetimes=Lifetimes(config.session.idle, config.session.lifetime, config.session.remember),
+            session_cookie=self._cookie(),
+            memory=config.session.memory,
+            users_file=self._path.parent / local.users if local else None,
+            identity_headers=tuple(config.identity.headers.items()),
+            drop_response_headers=frozenset(config.identity.drop_response_headers),
+            routes=tuple(self._route(index, route) for index, route in enumerate(config.routes)),
+            limits=Limits(**{limit.name: getattr(config.limits, limit.name) for limit in fields(Limits)}),
+            log=LogTargets(self._log(config.log.access), self._log(config.log.audit), config.log.level),
+            warnings=tuple(warnings),
+            marks={key_text(path): self._document.place(mark) for path, mark in self._document.values.items()},
+        )
+
+    def _file(self, name: str) -> Path:
+        return self._folder / name
+
+    def _listen(self, address: ListenAddress) -> ListenAddress:
+        return replace(address, path=str(self._file(address.path))) if address.path else address
+
+    def _log(self, target: str) -> str:
+        return target if target in ("stdout", "stderr", "off") else str(self._file(target))
+
+    def _cookie(self) -> CookiePolicy:
+        cookie = self._config.session.cookie
+        return CookiePolicy(
+            name=cookie.name,
+            domain=cookie.domain,
+            path=cookie.path,
+            same_site=cookie.same_site,
+            secure=is_secure(self._draft),
+            http_only=cookie.http_only,
+            budget=cookie.budget,
+        )
+
+    def _route(self, index: int, route: RoutePart) -> Route:
+        path: KeyPath = ("routes", index)
+        headers = route.headers.items()
+        return Route(
+            name=route.name,
+            upstreams=tuple(self._upstream(upstream) for upstream in route.upstream),
+            default=Rule(
+                self._decided_by(path, route.model_fields_set), public=route.public, allow=_allow(route.allow)
+            ),
+            host=route.host or "",
+            path=route.path,
+            rules=tuple(
+                Rule(
+                    where=self._document.where((*path, "rules", number)),
+                    path=rule.path,
+                    methods=frozenset(rule.methods),
+                    public=rule.public,
+                    allow=_allow(rule.allow),
+                )
+                for number, rule in enumerate(route.rules)
+            ),
+            strip_prefix=route.strip_prefix,
+            preserve_host=route.preserve_host,
+            websocket=route.websocket,
+            pass_encoded_slashes=route.encoded_slashes == "pass",
+            origins=frozenset(map(str, route.origins)),
+            set_headers=tuple((name, value) for name, value in headers if value is not None),
+            drop_headers=frozenset(name.lower() for name, value in headers if value is None),
+            pass_headers=frozenset(route.pass_headers),
+            connect_timeout=route.timeout.connect,
+            response_timeout=route.timeout.response,
+            max_body=route.max_body,
+            title=route.title,
+        )
+
+    def _decided_by(self, path: KeyPath, given: set[str]) -> str:
+        """Return the line that decides where no rule does: that of `allow` or `public`, else the route's."""
+        key = next((key for key in ("allow", "public") if key in given), "")
+        return self._document.where((*path, key), at_key=True) if key else self._document.where(path)
+
+    def _upstream(self, upstream: UpstreamPart) -> UpstreamAddress:
+        address = upstream.url
+        if address.path:
+            return replace(address, path=str(self._file(address.path)))
+        if address.tls is None:
+            return address
+        ca, cert, key = (str(self._file(name)) if name else None for name in (upstream.ca, upstream.cert, upstream.key))
+        return replace(address, tls=UpstreamTls(ca, cert, key, upstream.server_name))
+
+
+def _allow(allow: AllowPart) -> Allow:
+    return Allow(
+        groups=frozenset(allow.groups),
+        users=frozenset(allow.users),
+        emails=tuple(allow.emails),
+        methods=frozenset(allow.methods),
+        networks=tuple(allow.networks),
+    )

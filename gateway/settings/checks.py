@@ -1,0 +1,137 @@
+"""What must hold between the keys of the configuration. Each check is a function in the table at the foot.
+
+A check looks only at what is sound by itself, so that one mistake does not cause messages about others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gateway.core.cookie import MAX_PARTS, PART_BYTES
+from gateway.settings.document import Found
+from gateway.settings.headers import normalised
+from gateway.settings.model import Config
+from gateway.settings.route_checks import check_route, check_routes_together
+from gateway.settings.secrets import NEW_KEY
+from gateway.settings.validation import Draft
+from gateway.settings.values import size_text
+
+ConfigDraft = Draft[Config]
+Check = Callable[[ConfigDraft], Iterator[Found]]
+
+
+def check_keys(draft: ConfigDraft) -> Iterator[Found]:
+    """Ask for a key, and for none twice: that would be a slip at changing them."""
+    path = ("session", "keys")
+    if not draft.sound(*path):
+        return
+    keys = draft.config.session.keys
+    if not keys:
+        text = "should hold at least one key" if draft.document.get(path) == [] else "is missing"
+        yield Found(path, f"{text}; {NEW_KEY}")
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            yield Found((*path, index), f"the same key as session.keys[{keys.index(key)}]")
+
+
+def check_listeners(draft: ConfigDraft) -> Iterator[Found]:
+    """Keep every listener to an address of its own, health and metrics above all."""
+    if not draft.sound("listen"):
+        return
+    listen = draft.config.listen
+    for index, address in enumerate(listen):
+        if any(address.overlaps(other) for other in listen[:index]):
+            yield Found(("listen", index), f"{address} is already listened on")
+    admin = draft.config.admin_listen
+    if draft.sound("admin_listen") and admin and any(admin.overlaps(address) for address in listen):
+        text = f"{admin} is the public listener; health and metrics are not for everybody: choose another port"
+        yield Found(("admin_listen",), text)
+
+
+def is_secure(draft: ConfigDraft) -> bool:
+    """Tell whether the session cookie travels on https alone."""
+    secure = draft.config.session.cookie.secure
+    return draft.config.public_url.scheme == "https" if secure is None else secure
+
+
+def check_cookie(draft: ConfigDraft) -> Iterator[Found]:
+    """Check what browsers demand of SameSite and of the prefixes (RFC 6265bis §4.1.3, §5.6)."""
+    if not draft.sound("session", "cookie") or not draft.sound("public_url"):
+        return
+    cookie, secure = draft.config.session.cookie, is_secure(draft)
+    path = ("session", "cookie")
+    if cookie.same_site == "none" and not secure:
+        yield Found((*path, "same_site"), "browsers take `none` from secure cookies only: public_url is not https")
+    if cookie.name.startswith(("__Host-", "__Secure-")) and not secure:
+        yield Found((*path, "name"), "browsers take this prefix from secure cookies only: public_url is not https")
+    if cookie.name.startswith("__Host-") and (cookie.domain or cookie.path != "/"):
+        yield Found((*path, "name"), 'browsers take __Host- only without a domain and with the path "/"')
+
+
+def check_cookie_domain(draft: ConfigDraft) -> Iterator[Found]:
+    """See to it that a login holds on every host: the cookie's domain has to cover them all."""
+    domain = draft.config.session.cookie.domain
+    if not draft.sound("session", "cookie") or domain is None:
+        return
+    public_host = draft.config.public_url.host
+    if draft.sound("public_url") and not is_within(public_host, domain):
+        yield Found(
+            ("session", "cookie", "domain"), f'"{domain}" does not cover "{public_host}", the host of public_url'
+        )
+    for index, route in enumerate(draft.config.routes):
+        if route.host and not is_within(route.host.removeprefix("*."), domain):
+            path = ("routes", draft.position("routes", index), "host")
+            yield Found(path, f'"{route.host}" is not covered by session.cookie.domain "{domain}"')
+
+
+def is_within(host: str, domain: str) -> bool:
+    """Tell whether a cookie of ``domain`` is sent to ``host`` (RFC 6265bis §5.1.3)."""
+    return host == domain or host.endswith(f".{domain}")
+
+
+def check_identity(draft: ConfigDraft) -> Iterator[Found]:
+    """Refuse identity headers that apps would take for one."""
+    seen: dict[str, str] = {}
+    for name in draft.config.identity.headers if draft.sound("identity", "headers") else ():
+        other = seen.setdefault(normalised(name), name)
+        if other != name:
+            yield Found(("identity", "headers", name), f'apps cannot tell it from "{other}"', at_key=True)
+
+
+def check_limits(draft: ConfigDraft) -> Iterator[Found]:
+    """Compare parts with the whole, and the session cookie with what is accepted of cookies."""
+    limits = draft.config.limits
+    whole = limits.head
+    for name in ("target", "line", "cookie"):
+        if draft.sound("limits", name) and draft.sound("limits", "head") and getattr(limits, name) > whole:
+            yield Found(("limits", name), f"is over limits.head ({size_text(whole)}), which holds it")
+    if not draft.sound("session", "cookie"):
+        return
+    budget, path = draft.config.session.cookie.budget, ("session", "cookie", "budget")
+    if budget > MAX_PARTS * PART_BYTES:
+        yield Found(path, f"is over {MAX_PARTS * PART_BYTES} bytes, which is what {MAX_PARTS} cookies hold")
+    elif draft.sound("limits", "cookie") and budget > limits.cookie:
+        yield Found(path, "is over limits.cookie: browsers would be refused with the cookie they were given")
+
+
+def check_routes(draft: ConfigDraft) -> Iterator[Found]:
+    """Each route by itself and with what surrounds it, then all together."""
+    for index, route in enumerate(draft.config.routes):
+        yield from check_route(draft, draft.position("routes", index), route)
+    yield from check_routes_together(draft)
+
+
+CHECKS: tuple[Check, ...] = (
+    check_keys,
+    check_listeners,
+    check_cookie,
+    check_cookie_domain,
+    check_identity,
+    check_limits,
+    check_routes,
+)
+
+
+def check(draft: ConfigDraft) -> list[Found]:
+    """Return everything that does not hold between the sound parts of a configuration."""
+    return [found for each in CHECKS for found in each(draft)]

@@ -1,0 +1,102 @@
+"""What works, but is hardly what is meant, or less safe than it could be. Each is a function in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gateway.core.cookie import MAX_AGE_CAP
+from gateway.core.policy import is_under
+from gateway.core.route import GATEWAY_PREFIX, LOOPBACK_NAMES
+from gateway.settings.checks import ConfigDraft, is_secure
+from gateway.settings.document import Found
+from gateway.settings.headers import names_placeholder
+
+
+def warn_transport(draft: ConfigDraft) -> Iterator[Found]:
+    """Name what travels in clear text, and a public_url that does not fit what listens."""
+    config = draft.config
+    url = config.public_url
+    local = url.host in LOOPBACK_NAMES
+    if url.scheme == "https" and not config.tls and not config.trusted_proxies:
+        text = "is https, but nothing here speaks TLS: set `tls`, or `trusted_proxies` to the proxy in front that does"
+        yield Found(("public_url",), text)
+    if url.scheme == "http" and config.tls:
+        yield Found(("public_url",), "is http, but `tls` is set: browsers are sent to an address that does not answer")
+    elif url.scheme == "http" and not local:
+        yield Found(("public_url",), "is http: passwords and sessions travel in clear text")
+    ports = {address.port for address in config.listen}
+    if "public_url" not in config.model_fields_set and url.port not in ports:
+        yield Found(
+            ("listen",), f"has another port than {url}, where browsers are sent as long as public_url is not set"
+        )
+
+
+def warn_proxies(draft: ConfigDraft) -> Iterator[Found]:
+    """Name a trust in everybody: it makes `networks` and throttling worthless."""
+    for index, network in enumerate(draft.config.trusted_proxies):
+        if network.prefixlen == 0:
+            yield Found(("trusted_proxies", index), "believes everybody: any client can claim any address")
+
+
+def warn_cookie(draft: ConfigDraft) -> Iterator[Found]:
+    """Name attributes that give away protection, or that keep the cookie from where it is needed."""
+    cookie, path = draft.config.session.cookie, ("session", "cookie")
+    https = draft.config.public_url.scheme == "https"
+    if not cookie.http_only:
+        yield Found((*path, "http_only"), "is false: any script in a page can read the session")
+    if https and not is_secure(draft):
+        yield Found((*path, "secure"), "is false although public_url is https: the session also travels in clear text")
+    if is_secure(draft) and not https and draft.config.public_url.host not in LOOPBACK_NAMES:
+        yield Found(
+            (*path, "secure"), "is true, but public_url is http: browsers drop the cookie and nobody can log in"
+        )
+    if not is_under(GATEWAY_PREFIX, cookie.path):
+        text = (
+            f'keeps the session from the gateway\'s own pages under {GATEWAY_PREFIX}: no portal and no logout; use "/"'
+        )
+        yield Found((*path, "path"), text)
+
+
+def warn_lifetimes(draft: ConfigDraft) -> Iterator[Found]:
+    """Name times that cannot have an effect."""
+    session = draft.config.session
+    if session.idle > session.lifetime:
+        yield Found(("session", "idle"), "is longer than session.lifetime and has no effect")
+    if session.remember and session.remember > MAX_AGE_CAP:
+        yield Found(("session", "remember"), "is longer than the 400 days for which browsers keep a cookie")
+    elif session.remember and session.remember < session.lifetime:
+        yield Found(
+            ("session", "remember"), "is shorter than session.lifetime, so to be remembered is to be forgotten sooner"
+        )
+
+
+def warn_empty(draft: ConfigDraft) -> Iterator[Found]:
+    """Name a gateway without apps, or one that nobody can enter."""
+    if not draft.config.routes:
+        yield Found(("routes",), "is empty: nothing is served but the gateway's own pages")
+    if draft.config.login.local is None:
+        yield Found(("login",), "names no users file (login.local.users), so nobody can log in")
+
+
+def warn_headers(draft: ConfigDraft) -> Iterator[Found]:
+    """Name templates where they are not filled in: route headers are fixed texts."""
+    for index, route in enumerate(draft.config.routes):
+        for name, value in route.headers.items():
+            if value and names_placeholder(value):
+                text = "is sent as it stands: placeholders are filled in under identity.headers only"
+                yield Found(("routes", index, "headers", name), text)
+
+
+WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
+    warn_transport,
+    warn_proxies,
+    warn_cookie,
+    warn_lifetimes,
+    warn_empty,
+    warn_headers,
+)
+
+
+def warnings(draft: ConfigDraft) -> list[Found]:
+    """Return the warnings about a configuration that is without errors."""
+    return [found for each in WARNINGS for found in each(draft)]

@@ -1,0 +1,343 @@
+"""The running gateway: binds the sockets, runs both planes, reloads on SIGHUP, drains on SIGTERM.
+
+A `Generation` is everything that one version of the configuration made. A reload starts a new one on
+the same sockets and lets the old one finish what it has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from gateway import __version__
+from gateway.control.admin import make_admin_app
+from gateway.control.app import make_control_app
+from gateway.control.metrics import LoginCounts
+from gateway.control.pages import CSP, ERRORS, error_page
+from gateway.control.parts import AdminParts, ControlParts
+from gateway.core.metrics import Counters
+from gateway.core.route import Route
+from gateway.core.session import Session
+from gateway.errors import ConfigError, GatewayError, Problem, StoreUnavailable
+from gateway.login.password import PasswordLogin
+from gateway.login.throttle import MemoryThrottle
+from gateway.logs import audit_writer, open_log, set_up_logging
+from gateway.proxy.record import LineWriter
+from gateway.sessions.revocations import Revocations
+from gateway.sessions.seal import KeyRing
+from gateway.sessions.store import SessionStore
+from gateway.settings import ListenAddress, Settings, load_settings, load_users
+from gateway.wire.identity_headers import IdentityHeaders
+from gateway.wire.target import parse_target
+from gateway.worker import build_plane, control_route, make_router, make_store, server_tls
+
+_log = logging.getLogger("gateway")
+
+Announce = Callable[[str], None]
+
+
+class Shared:
+    """What outlives a reload: counters, logs, the ledger of ended sessions, the login throttle."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open it all. Raises ConfigError."""
+        self.counters = Counters()
+        self.logins = LoginCounts()
+        self.throttle = MemoryThrottle(time.time)
+        self.access_log: LineWriter | None = open_log(settings.log.access)
+        audit_log = self.access_log if settings.log.audit == settings.log.access else open_log(settings.log.audit)
+        self.audit_log: LineWriter | None = audit_log
+        self.audit = audit_writer(audit_log)
+        self.draining = False
+        self.private = Path(tempfile.mkdtemp(prefix="gateway-"))
+        try:
+            settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            longest = max(settings.lifetimes.absolute, settings.lifetimes.remember or 0.0)
+            self.revocations = Revocations(settings.state_dir / "revocations.sqlite", longest, time.time())
+        except OSError as error:
+            raise ConfigError(
+                [Problem(str(settings.state_dir), "state_dir", f"cannot be used: {error.strerror}")]
+            ) from error
+        except StoreUnavailable as error:
+            raise ConfigError([Problem(str(settings.state_dir), "state_dir", str(error))]) from error
+
+    def close(self) -> None:
+        """Close it all."""
+        self.revocations.close()
+        for log in {self.access_log, self.audit_log} - {None}:
+            if log is not None:
+                log.close()
+        shutil.rmtree(self.private, ignore_errors=True)
+
+
+class Generation:
+    """Both planes as one version of the configuration makes them."""
+
+    _count = 0
+
+    def __init__(self, settings: Settings, shared: Shared) -> None:
+        """Build them. Raises ConfigError; nothing has been started then."""
+        Generation._count += 1
+        self.settings = settings
+        self._shared = shared
+        self._socket_path = shared.private / f"control-{Generation._count}.sock"
+        self.tls = server_tls(settings)
+        self.store: SessionStore = make_store(settings, shared.revocations)
+        self.router = make_router(settings, control_route(self._socket_path))
+        self.login = self._make_login()
+        self._runner = web.AppRunner(make_control_app(self._control_parts()), access_log=None)
+        pages = {status: error_page(status) for status in ERRORS}
+        loop = asyncio.get_running_loop()
+        self.plane = build_plane(
+            settings, self.router, self.store, pages, CSP, shared.counters, shared.access_log, loop
+        )
+
+    def _make_login(self) -> PasswordLogin | None:
+        settings = self.settings
+        if settings.users_file is None:
+            return None
+
+        async def end_sessions(user: str) -> None:
+            await self.store.revoke_user(user, time.time())
+
+        return PasswordLogin(
+            settings.users_file,
+            load_users,
+            on_rights_changed=end_sessions,
+            audit=self._shared.audit,
+            clock=time.time,
+            stamps=settings.state_dir / "rights.json",
+        )
+
+    def _control_parts(self) -> ControlParts:
+        settings, shared = self.settings, self._shared
+        identity = IdentityHeaders(settings.identity_headers)
+
+        def headers_for(session: Session, route: Route) -> list[tuple[str, str]]:
+            return identity.pairs(session.identity)
+
+        def paths_of(target: str) -> tuple[str, ...]:
+            found = parse_target(target.encode("ascii"))
+            return (found.path, *found.readings)
+
+        return ControlParts(
+            store=self.store,
+            session_cookie=settings.session_cookie,
+            lifetimes=settings.lifetimes,
+            router=self.router,
+            public_url=settings.public_url,
+            login=self.login,
+            throttle=shared.throttle,
+            audit=shared.audit,
+            csrf_key=KeyRing(settings.keys, os.urandom).derive("csrf"),
+            identity_headers=headers_for,
+            target_paths=paths_of,
+            logins=shared.logins,
+        )
+
+    async def start(self, sockets: list[socket.socket]) -> None:
+        """Start the control plane, then serve on the given sockets."""
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self._socket_path)).start()
+        os.chmod(self._socket_path, 0o600)
+        if self.login is not None:
+            await self.login.start()
+        for sock in sockets:
+            await self.plane.listen(sock.dup(), self.tls)
+
+    async def stop(self, drain: float) -> None:
+        """Let requests in flight finish for ``drain`` seconds, then close everything but the store's ledger."""
+        await self.plane.drain(drain)
+        await self.plane.close()
+        if self.login is not None:
+            await self.login.close()
+        await self._runner.cleanup()
+
+
+class Supervisor:
+    """One running gateway."""
+
+    def __init__(self, settings: Settings, config_path: Path, announce: Announce) -> None:
+        self._settings = settings
+        self._config_path = config_path
+        self._announce = announce
+        self._shared = Shared(settings)
+        self._sockets: list[socket.socket] = []
+        self._generation: Generation | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Serve until told to stop. Raises ConfigError where it cannot start."""
+        loop = asyncio.get_running_loop()
+        admin: web.AppRunner | None = None
+        try:
+            self._sockets = [bind(address) for address in self._settings.listen]
+            admin_sockets = [bind(self._settings.admin_listen)] if self._settings.admin_listen else []
+            self._generation = Generation(self._settings, self._shared)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+            await self._generation.start(self._sockets)
+            admin = web.AppRunner(make_admin_app(self._admin_parts()), access_log=None)
+            await admin.setup()
+            for sock in admin_sockets:
+                await web.SockSite(admin, sock).start()
+            for sock in self._sockets:
+                self._announce(f"listening on {url_of(sock, 'https' if self._settings.tls else 'http')}")
+            for sock in admin_sockets:
+                self._announce(f"admin on {url_of(sock, 'http')}")
+            await self._stop.wait()
+            self._announce("stopping")
+        finally:
+            await self._shut_down(admin)
+
+    def _admin_parts(self) -> AdminParts:
+        return AdminParts(
+            store=_CurrentStore(self),
+            counters=lambda: self._shared.counters,
+            logins=self._shared.logins,
+            draining=lambda: self._shared.draining,
+            version=__version__,
+        )
+
+    def current_store(self) -> SessionStore:
+        """Return the store of the configuration in force."""
+        assert self._generation is not None
+        return self._generation.store
+
+    async def _shut_down(self, admin: web.AppRunner | None) -> None:
+        self._shared.draining = True
+        for sock in self._sockets:
+            _close_listener(sock)
+        if self._generation is not None:
+            await self._generation.stop(self._settings.limits.drain_time if self._stop.is_set() else 0.0)
+        for task in list(self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        if admin is not None:
+            await admin.cleanup()
+        self._shared.close()
+
+    def _begin_reload(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload(), name="reload")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _reload(self) -> None:
+        """Read the configuration again; a bad one changes nothing."""
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(load_settings, self._config_path, dict(os.environ))
+                generation = Generation(settings, self._shared)
+                await generation.start(self._sockets)
+            except GatewayError as error:
+                for line in str(error).splitlines():
+                    _log.error("%s", line)
+                _log.error("the configuration was not reloaded; the one before stays in force")
+                return
+            old, self._generation = self._generation, generation
+            if settings.listen != self._settings.listen or settings.admin_listen != self._settings.admin_listen:
+                _log.warning("listen addresses only change with a restart")
+            self._settings = settings
+            self._announce("configuration reloaded")
+        if old is not None:
+            await old.stop(settings.limits.drain_time)
+
+
+class _CurrentStore:
+    """Asks the store of the configuration in force whether it works; for readiness."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable unless it does."""
+        await self._supervisor.current_store().check()
+
+
+def bind(address: ListenAddress) -> socket.socket:
+    """Return a bound socket for a listen address. Raises ConfigError that says why not."""
+    try:
+        if address.path:
+            return _bind_unix(address.path)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.host == "::" else 1)
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        raise ConfigError([Problem(str(address), "listen", f"cannot listen there: {error.strerror or error}")]) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """Bind a unix socket; one left over by a gateway that is gone is replaced, one in use is not."""
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(path)
+    except FileNotFoundError:
+        pass
+    except ConnectionRefusedError:
+        os.unlink(path)
+    else:
+        raise OSError(98, "Address already in use")
+    finally:
+        probe.close()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(path)
+    os.chmod(path, 0o660)
+    sock.setblocking(False)
+    return sock
+
+
+def _close_listener(sock: socket.socket) -> None:
+    name = sock.getsockname() if sock.family == socket.AF_UNIX else None
+    sock.close()
+    if name:
+        Path(name).unlink(missing_ok=True)
+
+
+def url_of(sock: socket.socket, scheme: str) -> str:
+    """Return the address a socket is bound to, as a URL."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"{scheme}://{host}:{name[1]}"
+
+
+def announce_on_stderr(text: str) -> None:
+    """Say something to whoever started the gateway."""
+    print(f"gateway: {text}", file=sys.stderr, flush=True)
+
+
+def run(settings: Settings, config_path: Path, announce: Announce = announce_on_stderr) -> int:
+    """Run the gateway until SIGTERM; return its exit code: 0, or 1 with the reasons on stderr."""
+    set_up_logging(settings.log.level)
+
+    async def serve() -> None:
+        await Supervisor(settings, config_path, announce).run()
+
+    try:
+        uvloop.run(serve())
+    except ConfigError as error:
+        for problem in error.problems:
+            announce(str(problem))
+        return 1
+    return 0

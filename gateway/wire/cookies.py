@@ -1,0 +1,122 @@
+"""Picking the gateway's cookies out of the raw Cookie bytes, and everything else for the upstream.
+
+Split on ``;`` only, trim space and tab only, exact names, no unquoting; two different values of one
+name mean that there is none (RFC 6265bis §5.8.3 and cookie tossing). General cookie parsers can be
+made to forge a ``__Host-`` cookie from a neighbour's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gateway.core.cookie import MAX_PARTS
+from gateway.wire.grammar import DIGITS, OWS, consists_of
+
+MEMO_LINES = 4096
+
+
+class PickedCookies:
+    """The cookies of one request, sorted into ours and the upstream's."""
+
+    __slots__ = ("kept", "others", "token")
+
+    def __init__(self, token: str | None, kept: bytes, others: bytes) -> None:
+        self.token = token
+        """The session token, put together from its parts; None if there is none or it is ambiguous."""
+        self.kept = kept
+        """Our other cookies, for the control plane, as a Cookie value."""
+        self.others = others
+        """What an upstream may see, as a Cookie value."""
+
+
+NO_COOKIES = PickedCookies(None, b"", b"")
+
+
+class CookiePicker:
+    """Knows the names of the gateway's cookies."""
+
+    def __init__(self, session_name: str, own_prefixes: Iterable[str]) -> None:
+        self._session = session_name.encode("ascii")
+        self._part = self._session + b"_"
+        self._own = tuple(name.encode("ascii") for name in own_prefixes)
+        self._bare = _without_prefix(self._session.lower())
+        self._own_bare = tuple(_without_prefix(name.lower()) for name in self._own)
+
+    def claims(self, name: bytes) -> bool:
+        """Tell whether an upstream may not set a cookie of this name.
+
+        Compared without regard to case, as browsers compare the prefixes (RFC 6265bis §4.1.3), and
+        with parts, with and without a prefix, so that no app tosses a cookie that could be taken for ours.
+        """
+        bare = _without_prefix(name.lower())
+        if bare.startswith(self._own_bare):
+            return True
+        rest = bare[len(self._bare) :] if bare.startswith(self._bare) else b"?"
+        return not rest or (rest.startswith(b"_") and consists_of(rest[1:], DIGITS))
+
+    def _is_session(self, name: bytes) -> bool:
+        if name == self._session:
+            return True
+        return name.startswith(self._part) and consists_of(name[len(self._part) :], DIGITS)
+
+    def pick(self, lines: Iterable[bytes]) -> PickedCookies:
+        """Sort the pairs of all Cookie lines of one request."""
+        session: dict[bytes, bytes | None] = {}
+        kept: list[bytes] = []
+        others: list[bytes] = []
+        for line in lines:
+            for piece in line.split(b";"):
+                pair = piece.strip(OWS)
+                name, equals, value = pair.partition(b"=")
+                name = name.rstrip(OWS)
+                if equals and self._is_session(name):
+                    value = value.lstrip(OWS)
+                    session[name] = value if session.get(name, value) == value else None
+                elif name.startswith(self._own):
+                    kept.append(pair)
+                elif pair:
+                    others.append(pair)
+        token = self._token(session) if session else None
+        return PickedCookies(token, b"; ".join(kept), b"; ".join(others))
+
+    def _token(self, found: Mapping[bytes, bytes | None]) -> str | None:
+        first = found.get(self._session)
+        if not first or not first.isascii():
+            return None
+        count, dot, rest = first.partition(b".")
+        if dot and len(count) == 1 and consists_of(count, DIGITS):
+            if not 2 <= int(count) <= MAX_PARTS:
+                return None
+            parts = [rest]
+            for index in range(1, int(count)):
+                part = found.get(self._part + str(index).encode("ascii"))
+                if not part or not part.isascii():
+                    return None
+                parts.append(part)
+            first = b"".join(parts)
+        return first.decode("ascii")
+
+
+class KnownCookies(dict[bytes, PickedCookies]):
+    """What was picked out of whole Cookie lines; a browser repeats its line at every request. Bounded."""
+
+    def __init__(self, picker: CookiePicker) -> None:
+        super().__init__()
+        self._picker = picker
+
+    def __missing__(self, line: bytes) -> PickedCookies:
+        picked = self._picker.pick([line])
+        if len(self) >= MEMO_LINES:
+            self.clear()
+        self[line] = picked
+        return picked
+
+    def of(self, lines: list[bytes]) -> PickedCookies:
+        """Return what the Cookie lines of one request hold."""
+        if not lines:
+            return NO_COOKIES
+        return self[lines[0]] if len(lines) == 1 else self._picker.pick(lines)
+
+
+def _without_prefix(name: bytes) -> bytes:
+    return name.removeprefix(b"__host-").removeprefix(b"__secure-")

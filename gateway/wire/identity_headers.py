@@ -1,0 +1,94 @@
+"""Identity headers: what is stripped from clients, and how values are written for upstreams.
+
+Values are ASCII. One with other characters is written as RFC 2047 encoded words in UTF-8, which the
+mail and MIME modules of every language decode; a comma inside a group name becomes ``%2C``, so that
+nobody gains a group by the name of another.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+
+from gateway.core.identity import Identity
+
+# Names that common apps trust by themselves, normalised; prefixes end in "-".
+TRUSTED_BY_APPS = frozenset(
+    {
+        b"remote-user", b"remote-groups", b"remote-email", b"remote-name",
+        b"x-remote-user", b"x-remote-groups", b"x-remote-email", b"x-remote-name", b"x-remote-group",
+        b"x-forwarded-user", b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username",
+        b"x-forwarded-access-token", b"x-user", b"x-authenticated-user", b"x-authenticated-userid",
+        b"x-ms-client-principal", b"x-original-url", b"x-rewrite-url", b"x-original-uri", b"x-original-method",
+        b"x-http-method-override", b"x-http-method", b"x-method-override",
+        b"x-ssl-client-verify", b"x-ssl-client-dn", b"x-ssl-client-cn", b"x-client-cert", b"x-forwarded-client-cert",
+        b"ssl-client-cert", b"ssl-client-verify", b"ssl-client-s-dn", b"x-identity-token", b"x-jwt-assertion",
+        b"http-remote-user", b"auth-user", b"x-auth-user", b"x-auth-email", b"x-auth-groups", b"x-auth-name",
+    }
+)  # fmt: skip
+TRUSTED_PREFIXES = (
+    b"x-auth-request-", b"x-webauth-", b"x-authentik-", b"x-pomerium-", b"x-goog-authenticated-user-",
+    b"x-goog-iap-", b"x-ms-client-principal-", b"x-ms-token-", b"tailscale-", b"cf-access-", b"oidc-claim-",
+    b"oidc-", b"x-amzn-oidc-", b"x-gateway-", b"x-token-user-", b"x-vouch-", b"x-remote-extra-",
+    b"impersonate-", b"x-forwarded-client-cert-",
+)  # fmt: skip
+
+_PLACEHOLDER = re.compile(r"\{([a-z]+)(?:\.([^{}]+))?\}")
+
+
+class IdentityHeaders:
+    """The configured identity headers, ready to be written for any identity."""
+
+    def __init__(self, templates: Iterable[tuple[str, str]]) -> None:
+        self._templates = tuple(templates)
+
+    def names(self) -> frozenset[bytes]:
+        """Return the normalised names, which clients and upstreams may not send."""
+        return frozenset(
+            name.lower().replace("_", "-").replace(".", "-").encode("ascii") for name, _ in self._templates
+        )
+
+    def pairs(self, identity: Identity) -> list[tuple[str, str]]:
+        """Return the headers for ``identity`` as ASCII names and values; empty values are left out."""
+        written = ((name, encode_value(fill(template, identity))) for name, template in self._templates)
+        return [(name, value) for name, value in written if value]
+
+    def block(self, identity: Identity) -> bytes:
+        """Return the same as header lines, each ended by CRLF."""
+        return "".join(f"{name}: {value}\r\n" for name, value in self.pairs(identity)).encode("ascii")
+
+
+def fill(template: str, identity: Identity) -> str:
+    """Put the identity into a template; an unknown claim is empty."""
+
+    def value(match: re.Match[str]) -> str:
+        field, claim = match[1], match[2]
+        if field == "groups":
+            return ",".join(group.replace(",", "%2C") for group in identity.groups)
+        if field == "claims":
+            found = identity.claims.get(claim or "", "")
+            return found if isinstance(found, str) else str(found)
+        return str(getattr(identity, field))
+
+    return _PLACEHOLDER.sub(value, template)
+
+
+def encode_value(value: str) -> str:
+    """Return ``value`` as one safe line of ASCII (RFC 2047 §2 for all that is not printable ASCII)."""
+    if value.isascii() and value.isprintable() and not value.startswith("=?") and value == value.strip():
+        return value
+    # An encoded word has at most 75 characters: 45 bytes of UTF-8, cut between characters.
+    words: list[str] = []
+    piece = b""
+    for character in value:
+        encoded = character.encode("utf-8", "replace")
+        if len(piece) + len(encoded) > 45:
+            words.append(_word(piece))
+            piece = b""
+        piece += encoded
+    return " ".join([*words, _word(piece)])
+
+
+def _word(piece: bytes) -> str:
+    return f"=?utf-8?b?{b64encode(piece).decode('ascii')}?="

@@ -1,0 +1,79 @@
+"""The WebSocket handshake, checked on both sides of the gateway (RFC 6455 §4)."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from hashlib import sha1
+
+from gateway.wire.grammar import BadSyntax, tokens
+from gateway.wire.head import AnswerHead, RequestHead
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def asks_for_websocket(head: RequestHead) -> bool:
+    """Tell whether the request is an upgrade to WebSocket; HTTP/1.0 cannot ask (RFC 9110 §7.8)."""
+    return head.upgrade == b"websocket" and b"upgrade" in head.connection and head.version == 1
+
+
+def check_request(head: RequestHead) -> None:
+    """Check the client's handshake. Raises BadSyntax; 426 where only the version is wrong."""
+    if head.method != "GET" or head.has_body():
+        raise BadSyntax("a WebSocket handshake that is no GET")
+    versions = head.get_all(b"sec-websocket-version")
+    if versions != [b"13"]:
+        raise BadSyntax("a WebSocket version other than 13", 426)
+    keys = head.get_all(b"sec-websocket-key")
+    try:
+        valid = len(keys) == 1 and len(b64decode(keys[0], validate=True)) == 16
+    except binascii.Error:
+        valid = False
+    if not valid:
+        raise BadSyntax("a WebSocket key that is not 16 bytes of base64")
+
+
+def origin_allowed(head: RequestHead, allowed: frozenset[str], scheme: str) -> bool:
+    """Tell whether the page that opens the socket may do so (RFC 6455 §10.2).
+
+    Its own origin may, and those in ``allowed``; programs send no Origin and carry no stolen cookie.
+    """
+    origins = head.get_all(b"origin")
+    if not origins:
+        return True
+    if len(origins) > 1:
+        return False
+    origin = origins[0].decode("latin-1").lower()
+    own = (head.host_value or b"").decode("latin-1").lower()
+    return origin == f"{scheme}://{own}" or origin in allowed
+
+
+def check_answer(head: RequestHead, answer: AnswerHead) -> None:
+    """Check an upstream's 101 before it is passed on. Raises BadSyntax: the upstream is at fault."""
+    if answer.upgrade != b"websocket" or b"upgrade" not in answer.connection:
+        raise BadSyntax("a 101 to something else than WebSocket")
+    key = head.get(b"sec-websocket-key") or b""
+    if answer.noted.get(b"sec-websocket-accept") != accept_key(key):
+        raise BadSyntax("a 101 with a wrong Sec-WebSocket-Accept")
+    chosen = answer.noted.get(b"sec-websocket-protocol")
+    if chosen is not None and chosen.lower() not in _offered(head, b"sec-websocket-protocol"):
+        raise BadSyntax("a 101 with a sub-protocol that was not offered")
+    extensions = answer.noted.get(b"sec-websocket-extensions", b"")
+    names = {name.partition(b";")[0].strip() for name in tokens(extensions)}
+    if not names <= {name.partition(b";")[0].strip() for name in _offered(head, b"sec-websocket-extensions")}:
+        raise BadSyntax("a 101 with an extension that was not offered")
+
+
+def _offered(head: RequestHead, name: bytes) -> frozenset[bytes]:
+    return tokens(b",".join(head.get_all(name)))
+
+
+def accept_key(key: bytes) -> bytes:
+    """Return the Sec-WebSocket-Accept for a key (RFC 6455 §4.2.2); SHA-1 is the protocol's, not a choice."""
+    return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def switching_head(answer: AnswerHead) -> bytes:
+    """Return the 101 to send to the client."""
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade", *answer.lines]
+    return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -1,0 +1,105 @@
+"""Building a data plane out of settings; it runs in the parent's event loop, or later in a worker of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.core.metrics import Counters
+from gateway.core.policy import Rule
+from gateway.core.route import GATEWAY_PREFIX, Route, Router
+from gateway.core.upstream import UpstreamAddress
+from gateway.errors import ConfigError, Problem
+from gateway.proxy.record import LineWriter
+from gateway.proxy.server import CONTROL_ROUTE, DataPlane, PlaneParts
+from gateway.sessions.cookie_store import CookieStore
+from gateway.sessions.recent import RecentSessions
+from gateway.sessions.revocations import Revocations
+from gateway.sessions.seal import KeyRing
+from gateway.sessions.store import SessionStore
+from gateway.settings import Settings
+from gateway.wire.identity_headers import IdentityHeaders
+from gateway.wire.replies import OwnAnswers
+
+CONTROL_MAX_BODY = 64 * 1024
+LOGIN_PATH = f"{GATEWAY_PREFIX}/login"
+
+
+def control_route(socket_path: Path) -> Route:
+    """Return the route to the control plane; it decides itself who may see what, so it is public here."""
+    return Route(
+        name=CONTROL_ROUTE,
+        upstreams=(UpstreamAddress(path=str(socket_path)),),
+        default=Rule(where="built in", public=True),
+        path=GATEWAY_PREFIX,
+        websocket=False,
+        max_body=CONTROL_MAX_BODY,
+        control=True,
+    )
+
+
+def make_router(settings: Settings, control: Route | None) -> Router:
+    """Return the router over the configured routes and the gateway's own pages."""
+    return Router(settings.routes, settings.public_host, control)
+
+
+def make_store(settings: Settings, revocations: Revocations) -> SessionStore:
+    """Return the session store that the settings ask for."""
+    keys = KeyRing(settings.keys, os.urandom)
+    return CookieStore(keys, revocations, RecentSessions(settings.memory), time.time)
+
+
+def login_page(settings: Settings) -> str:
+    """Return where people log in: on the same host, or on ``public_url`` where one cookie serves all hosts."""
+    return f"{settings.public_url}{LOGIN_PATH}" if settings.session_cookie.domain else LOGIN_PATH
+
+
+def build_plane(
+    settings: Settings,
+    router: Router,
+    store: SessionStore,
+    pages: Mapping[int, bytes],
+    csp: str,
+    counters: Counters,
+    access_log: LineWriter | None,
+    loop: asyncio.AbstractEventLoop,
+) -> DataPlane:
+    """Build the data plane. Raises ConfigError where an upstream's certificate files cannot be used."""
+    parts = PlaneParts(
+        router=router,
+        control=CONTROL_ROUTE,
+        store=store,
+        session_cookie=settings.session_cookie,
+        lifetimes=settings.lifetimes,
+        identity=IdentityHeaders(settings.identity_headers),
+        dropped_answer_names=frozenset(name.lower().encode("ascii") for name in settings.drop_response_headers),
+        answers=OwnAnswers(pages, csp),
+        login_page=login_page(settings),
+        trusted=settings.trusted_proxies,
+        limits=settings.limits,
+        access_log=access_log,
+        random=os.urandom,
+        counters=counters,
+    )
+    try:
+        return DataPlane(parts, loop)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError([Problem("routes", "", f"a certificate file of an upstream cannot be used: {error}")]) from error
+
+
+def server_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return the context for https listeners, or None. Raises ConfigError for unusable files."""
+    if settings.tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls.certificate, settings.tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError([Problem("tls", "", f"the certificate or key cannot be used: {error}")]) from error
+    return context

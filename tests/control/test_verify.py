@@ -1,0 +1,96 @@
+"""Forward-auth: the same verdicts as for proxied requests, for a proxy that asks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.core.cookie import CookiePolicy
+from gateway.core.policy import Allow, Rule
+from gateway.core.route import Route
+from gateway.core.upstream import UpstreamAddress
+from tests.control.conftest import StartSite
+from tests.control.harness import HOST, Answer, Browser, ControlSite, Settings
+from tests.support.users import ALICE, BOB
+from tests.support.visitor import PROGRAM
+
+
+async def ask(browser: Browser, uri: str, *, method: str = "GET", host: str = HOST, by: str = "GET") -> Answer:
+    told = {"X-Gateway-Original-Method": method, "X-Gateway-Original-Host": host, "X-Gateway-Original-Uri": uri}
+    return await browser.send(by, "/_gateway/verify", {**PROGRAM, **told})
+
+
+async def test_an_allowed_request_gets_200_and_the_identity(site: ControlSite) -> None:
+    browser = site.browser()
+    await browser.login(ALICE)
+    for by in ("GET", "POST", "HEAD"):
+        answer = await ask(browser, "/wiki/page?x=1", by=by)
+        assert answer.status == 200
+        assert answer.headers["X-Forwarded-User"] == "alice"
+        assert answer.headers["X-Forwarded-Groups"] == "staff,wiki"
+
+
+async def test_without_a_session_it_is_401_with_the_login_that_leads_back(site: ControlSite) -> None:
+    answer = await ask(site.browser(), "/wiki/page?x=1&y=2", host="mail.example.com")
+    assert answer.status == 401
+    login = "https://mail.example.com/_gateway/login?next=/wiki/page%3Fx%3D1%26y%3D2"
+    assert answer.headers["Location"] == answer.headers["X-Gateway-Login"] == json.loads(answer.text)["login"] == login
+    assert "X-Forwarded-User" not in answer.headers
+
+
+async def test_with_a_cookie_domain_the_login_is_on_the_public_host(start_site: StartSite) -> None:
+    site = await start_site(Settings(cookie=CookiePolicy(domain="example.com")))
+    answer = await ask(site.browser(), "/inbox", host="mail.example.com")
+    assert answer.headers["Location"] == f"https://{HOST}/_gateway/login?next=https%3A//mail.example.com/inbox"
+
+
+async def test_without_the_right_it_is_403(site: ControlSite) -> None:
+    browser = site.browser()
+    await browser.login(BOB)
+    assert (await ask(browser, "/wiki/page")).status == 403
+
+
+async def test_what_is_public_is_allowed_to_anybody(site: ControlSite) -> None:
+    answer = await ask(site.browser(), "/news/today")
+    assert answer.status == 200
+    assert "X-Forwarded-User" not in answer.headers
+
+
+@pytest.mark.parametrize(("uri", "host"), [("/nothing", HOST), ("/wiki", "other.example.org")])
+async def test_what_no_route_serves_is_403(site: ControlSite, uri: str, host: str) -> None:
+    browser = site.browser()
+    await browser.login(ALICE)
+    assert (await ask(browser, uri, host=host)).status == 403
+
+
+@pytest.mark.parametrize("missing", ["Method", "Host", "Uri"])
+async def test_a_request_of_which_too_little_is_told_is_400(site: ControlSite, missing: str) -> None:
+    told = {"Method": "GET", "Host": HOST, "Uri": "/news"}
+    del told[missing]
+    headers = {f"X-Gateway-Original-{name}": value for name, value in told.items()}
+    answer = await site.browser().send("GET", "/_gateway/verify", {**PROGRAM, **headers})
+    assert answer.status == 400
+    assert "trusted_proxies" in answer.text
+
+
+@pytest.mark.parametrize("uri", ["/news/../wiki", "/news/%2e%2e/wiki", "news", "/news%00", "/news/..;/wiki"])
+async def test_a_target_that_can_be_read_in_two_ways_is_400(site: ControlSite, uri: str) -> None:
+    assert (await ask(site.browser(), uri)).status == 400
+
+
+@pytest.mark.parametrize("host", [f"{HOST}:@evil.example", f"{HOST}:443@evil.example", f"{HOST}/x", f"{HOST}:999999"])
+async def test_a_host_that_would_make_the_login_another_sites_is_400(site: ControlSite, host: str) -> None:
+    answer = await ask(site.browser(), "/wiki", host=host)
+    assert answer.status == 400
+    assert "Location" not in answer.headers
+
+
+async def test_readings_of_a_path_that_lead_to_different_rules_are_403(start_site: StartSite) -> None:
+    secret = Rule("g:2", path="/app/secret", allow=Allow(groups=frozenset({"admins"})))
+    app = Route("app", (UpstreamAddress("127.0.0.1", 9),), Rule("g:1", public=True), path="/app", rules=(secret,))
+    site = await start_site(Settings(routes=(app,)))
+    browser = site.browser()
+    assert (await ask(browser, "/app/open//page")).status == 200
+    assert (await ask(browser, "/app//secret")).status == 403
+    assert (await ask(browser, "/app/secret;x=1")).status == 403

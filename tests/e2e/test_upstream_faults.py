@@ -1,0 +1,302 @@
+"""Upstreams and connections that fail: what each client sees, and what is never done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import socket
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartGateway
+from tests.support.certificates import make_certificate
+from tests.support.gateway import GatewayProcess, gateway_config, route
+from tests.support.hostile import HostileUpstream
+from tests.support.messages import Answer, Request, Truncated
+from tests.support.upstream import OK, RecorderUpstream, ScriptedUpstream, UpstreamConnection
+from tests.support.users import ALICE
+from tests.support.visitor import logged_in
+from tests.support.waiting import wait_for
+
+
+def ask(gateway: GatewayProcess, target: str, method: str = "GET", body: bytes = b"") -> Answer:
+    """Return the answer to one request on a connection of its own; it may be cut short."""
+    with gateway.connect() as client:
+        length = f"Content-Length: {len(body)}\r\n" if body or method == "POST" else ""
+        client.send(f"{method} {target} HTTP/1.1\r\nHost: {gateway.authority}\r\n{length}\r\n".encode() + body)
+        return client.partial_answer(method)
+
+
+def dead_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
+def test_20_refused_connection(start_gateway: StartGateway) -> None:
+    """An upstream that refuses connections is 502; with a second address nobody notices."""
+    with RecorderUpstream() as alive:
+        dead = f"http://127.0.0.1:{dead_port()}"
+        gateway = start_gateway(
+            gateway_config(
+                route("dead", "/dead", dead, public=True), route("half", "/half", [dead, alive.url], public=True)
+            )
+        )
+        started = time.monotonic()
+        assert ask(gateway, "/dead/x").status == 502
+        assert time.monotonic() - started < 5
+        for i in range(10):
+            assert ask(gateway, f"/half/{i}").status == 200
+            assert ask(gateway, f"/half/post{i}", "POST", b"body").status == 200
+        assert len(alive.requests) == 20, "each request arrives once"
+        record = gateway.wait_for_log(lambda found: found["path"] == "/dead/x")
+        assert record["status"] == 502
+        assert record["error"]
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_21_keep_alive_race(start_gateway: StartGateway, how: str) -> None:
+    """A pooled connection that dies under a request: GET is repeated once on a new one, POST never."""
+    seen: list[Request] = []
+
+    async def once(connection: UpstreamConnection) -> None:
+        """Answer one request, and drop the connection at the next."""
+        first = await connection.request()
+        assert first
+        seen.append(first)
+        await connection.send(OK)
+        second = await connection.request()
+        if second:
+            seen.append(second)
+            if how == "reset":
+                connection.abort()
+
+    with ScriptedUpstream(once) as upstream:
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
+        assert ask(gateway, "/first").status == 200
+        assert ask(gateway, "/get").status == 200
+        assert [request.target for request in seen] == ["/first", "/get", "/get"]
+        seen.clear()
+        assert ask(gateway, "/post", "POST", b"payment").status == 502
+        assert [request.target for request in seen] == ["/post"], "POST was sent once"
+        assert ask(gateway, "/first").status == 200
+        seen.clear()
+        assert ask(gateway, "/put", "PUT", b"thing").status == 502
+        assert [request.target for request in seen] == ["/put"], "a body that was streamed is not sent again"
+        assert not upstream.violations
+
+
+def test_21_reset_before_the_answer_is_not_repeated_for_ever(start_gateway: StartGateway) -> None:
+    """An upstream that resets every connection after the head is asked at most twice, and the client gets 502."""
+    seen: list[Request] = []
+
+    async def reset(connection: UpstreamConnection) -> None:
+        request = await connection.request()
+        assert request
+        seen.append(request)
+        connection.abort()
+
+    with ScriptedUpstream(reset) as upstream:
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
+        assert ask(gateway, "/get").status == 502
+        assert len(seen) <= 2
+        seen.clear()
+        assert ask(gateway, "/post", "POST", b"x").status == 502
+        assert len(seen) == 1
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_22_cut_within_a_body(start_gateway: StartGateway, framing: str, then: str) -> None:
+    """An answer cut within its body cuts the client's connection, and the access log says upstream_aborted."""
+    answers = {
+        "length": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 50_000,
+        "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc350\r\n" + b"x" * 50_000 + b"\r\n",
+    }
+    with HostileUpstream() as upstream:
+        upstream.says("/cut", answers[framing], then=then)
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
+        with gateway.connect() as client:
+            client.send(f"GET /cut HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
+            try:
+                answer = client.partial_answer()
+                assert not answer.complete
+            except Truncated:
+                pass
+            assert client.closed_by_peer
+        record = gateway.wait_for_log(lambda found: found["path"] == "/cut")
+        assert record["error"] == "upstream_aborted"
+
+
+def test_23_no_head_in_time(start_gateway: StartGateway) -> None:
+    """An answer whose head does not come in time is 504, and the upstream's connection is closed."""
+
+    async def silent(connection: UpstreamConnection, request: Request) -> None:
+        await connection.until_closed()
+
+    with HostileUpstream() as upstream:
+        upstream.on("/slow", silent)
+        gateway = start_gateway(
+            gateway_config(route("app", "/", upstream.url, public=True, timeout={"response": "1s"}))
+        )
+        started = time.monotonic()
+        assert ask(gateway, "/slow").status == 504
+        assert time.monotonic() - started > 0.9
+        (request,) = upstream.seen("/slow")
+        wait_for(lambda: upstream.connections[request.connection].ended, 3, "the upstream's connection to be closed")
+        assert ask(gateway, "/next").status == 200
+
+
+def test_24_trickling_body(start_gateway: StartGateway) -> None:
+    """A body that trickles passes while it moves within the idle limit, and is cut when it stops."""
+
+    async def trickle(connection: UpstreamConnection, request: Request) -> None:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")
+        for byte in b"abcdefgh":
+            await connection.send(bytes((byte,)))
+            await asyncio.sleep(0.4)
+        if request.target == "/whole":
+            await connection.send(b"ijkl")
+        else:
+            await connection.until_closed()
+
+    with HostileUpstream() as upstream:
+        upstream.on("/whole", trickle)
+        upstream.on("/stops", trickle)
+        gateway = start_gateway(
+            gateway_config(route("app", "/", upstream.url, public=True), limits={"answer_idle_time": "1500ms"})
+        )
+        assert ask(gateway, "/whole").body == b"abcdefghijkl", "2.8 s in all, but never 1.5 s without a byte"
+        answer = ask(gateway, "/stops")
+        assert (answer.complete, answer.body) == (False, b"abcdefgh")
+        (request,) = upstream.seen("/stops")
+        wait_for(lambda: upstream.connections[request.connection].ended, 3, "the upstream's connection to be closed")
+
+
+def test_25_surplus_on_an_idle_connection(start_gateway: StartGateway) -> None:
+    """Unsolicited bytes on an idle pooled connection end it; the next user is unaffected."""
+    surplus = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
+
+    async def two(connection: UpstreamConnection, request: Request) -> None:
+        await connection.send(OK)
+        await asyncio.sleep(0.02)
+        await connection.send(surplus)
+
+    with HostileUpstream() as upstream:
+        upstream.on("/surplus", two)
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
+        for _ in range(20):
+            assert ask(gateway, "/surplus").body == b"ok"
+            time.sleep(0.03)
+            assert ask(gateway, "/next").body == b"ok"
+
+
+@pytest.mark.parametrize("status", [413, 401])
+@pytest.mark.parametrize("framing", ["Content-Length: 10000000", "Transfer-Encoding: chunked"])
+def test_26_early_answer(start_gateway: StartGateway, status: int, framing: str) -> None:
+    """An answer before the body was read is relayed, the upload stops, and no byte of it becomes a request."""
+
+    async def refuse(connection: UpstreamConnection, request: Request) -> None:
+        await connection.send(
+            f"HTTP/1.1 {status} Refused\r\nContent-Length: 7\r\nConnection: close\r\n\r\nrefused".encode()
+        )
+        await connection.finish()
+        await connection.until_closed()
+
+    with HostileUpstream() as upstream:
+        upstream.raw("/upload", refuse)
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
+        with gateway.connect() as client:
+            client.send(f"POST /upload HTTP/1.1\r\nHost: {gateway.authority}\r\n{framing}\r\n\r\n")
+            client.send(b"5\r\nhello\r\n" if "chunked" in framing else b"x" * 100_000)
+            answer = client.answer()
+            assert (answer.status, answer.body) == (status, b"refused")
+            assert client.is_closed(), "the rest of the body must not be read as a request"
+        assert ask(gateway, "/next").status == 200
+        assert not upstream.violations, upstream.violations
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+def test_27_client_gone_within_an_upload(start_gateway: StartGateway, framing: str, how: str) -> None:
+    """When a client leaves within an upload, the upstream's request is aborted and its slot given back."""
+    with RecorderUpstream() as upstream:
+        gateway = start_gateway(
+            gateway_config(
+                route("app", "/", upstream.url, public=True),
+                limits={"upstream_connections": 1, "upstream_wait_time": "200ms"},
+            )
+        )
+        client = gateway.connect()
+        client.send(f"POST /upload HTTP/1.1\r\nHost: {gateway.authority}\r\n{framing}\r\n\r\n")
+        client.send(b"5\r\nhello\r\n" if "chunked" in framing else b"x" * 1000)
+        wait_for(lambda: upstream.requests, what="the upload to arrive")
+        if how == "reset":
+            client.abort()
+        else:
+            client.close()
+        wait_for(lambda: upstream.connections[0].ended, 3, "the upload to be aborted")
+        assert not upstream.requests[0].complete, "a partial body must not look complete"
+        assert wait_for(lambda: ask(gateway, "/next").status == 200, 3, "the slot to be free")
+        assert not upstream.violations, upstream.violations
+
+
+def test_27_client_gone_while_waiting_for_an_answer(start_gateway: StartGateway) -> None:
+    """When a client leaves before its answer, the upstream's connection is closed and not used again."""
+
+    async def silent(connection: UpstreamConnection, request: Request) -> None:
+        await connection.until_closed()
+
+    with HostileUpstream() as upstream:
+        upstream.on("/wait", silent)
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
+        client = gateway.connect()
+        client.send(f"GET /wait HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
+        request = wait_for(lambda: upstream.seen("/wait"))[0]
+        client.close()
+        wait_for(lambda: upstream.connections[request.connection].ended, 3, "the upstream's connection to be closed")
+
+
+def upstream_tls(directory: Path, *, expired: bool = False, name: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]:
+    """Return a server's TLS context with a self-signed certificate, and the certificate's file."""
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    address = ipaddress.ip_address(name) if name[0].isdigit() else None
+    certificate, key = make_certificate(
+        directory, name, address=address, start=now - 9 * day, end=now - day if expired else now + day
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+@pytest.mark.parametrize("fault", ["self-signed", "expired", "other name"])
+def test_42_upstream_with_a_bad_certificate(start_gateway: StartGateway, tmp_path: Path, fault: str) -> None:
+    """An upstream whose certificate does not hold is 502, and not one byte is sent to it: no cookie, no identity."""
+    name = "other.example" if fault == "other name" else "127.0.0.1"
+    context, certificate = upstream_tls(tmp_path, expired=fault == "expired", name=name)
+    with RecorderUpstream(tls=context) as upstream:
+        target: dict[str, object] = {"url": upstream.url}
+        if fault != "self-signed":
+            target["ca"] = str(certificate)
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url) | {"upstream": target}))
+        visitor = logged_in(gateway, ALICE)
+        visitor.cookies["app"] = "secret"
+        assert visitor.get("/x").status == 502
+        assert not upstream.requests
+        assert upstream.received() == b""
+
+
+def test_42_upstream_with_a_good_certificate(start_gateway: StartGateway, tmp_path: Path) -> None:
+    """With the right authority configured the same upstream is served."""
+    context, certificate = upstream_tls(tmp_path)
+    with RecorderUpstream(tls=context) as upstream:
+        target = {"url": upstream.url, "ca": str(certificate)}
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url) | {"upstream": target}))
+        assert logged_in(gateway, ALICE).get("/x").status == 200
+        assert upstream.last().get("X-Forwarded-User") == "alice"

@@ -1,0 +1,101 @@
+"""Many connections at once, and canaries that tell how others fare meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+from tests.support.gateway import GatewayProcess
+
+
+class Canaries:
+    """Plain requests one after another in a thread of their own, and how long each took."""
+
+    def __init__(self, gateway: GatewayProcess, target: str = "/canary", pause: float = 0.02) -> None:
+        self.seconds: list[float] = []
+        self.failures: list[str] = []
+        self._gateway = gateway
+        self._target = target
+        self._pause = pause
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            started = time.monotonic()
+            try:
+                with self._gateway.connect(timeout=10) as client:
+                    client.send(f"GET {self._target} HTTP/1.1\r\nHost: {self._gateway.authority}\r\n\r\n")
+                    status = client.answer().status
+                if status != 200:
+                    self.failures.append(str(status))
+            except (OSError, AssertionError) as error:
+                self.failures.append(repr(error))
+            self.seconds.append(time.monotonic() - started)
+            self._over.wait(self._pause)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the request under way."""
+        self._over.set()
+        self._thread.join(15)
+
+    def p99(self) -> float:
+        """Return the 99th percentile, seconds."""
+        ordered = sorted(self.seconds)
+        return ordered[int(len(ordered) * 0.99)]
+
+    def assert_fine(self, within: float = 1.0) -> None:
+        """Fail where one was not served, or where the slowest hundredth took longer."""
+        assert not self.failures, self.failures[:5]
+        assert self.seconds
+        assert self.p99() < within, f"p99 {self.p99():.2f} s of {len(self.seconds)}"
+
+
+@contextlib.contextmanager
+def canaries(gateway: GatewayProcess, target: str = "/canary") -> Iterator[Canaries]:
+    """Send canaries for the length of a block."""
+    running = Canaries(gateway, target)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@contextlib.contextmanager
+def many_sockets(port: int, count: int, receive_buffer: int = 0) -> Iterator[list[socket.socket]]:
+    """Open ``count`` connections, and close them after the block."""
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            connection = socket.socket()
+            if receive_buffer:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            sockets.append(connection)
+            connection.settimeout(10)
+            connection.connect(("127.0.0.1", port))
+        yield sockets
+    finally:
+        for connection in sockets:
+            connection.close()
+
+
+def is_over(connection: socket.socket, within: float) -> bool:
+    """Tell whether the peer closes within so many seconds; what still arrives is dropped."""
+    deadline = time.monotonic() + within
+    while True:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            if not connection.recv(65536):
+                return True
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
