@@ -17,11 +17,12 @@ from bench.cases import CASES, NAMES
 from bench.contestants import ours
 from bench.load import Wrk
 from bench.process import BenchError, raise_file_limit
-from bench.stage import BROWSER, FULL, OTHER_COOKIE, QUICK, Plan, Stage
+from bench.stage import BROWSER, FULL, QUICK, Plan, Stage, cookies
+from bench.tokens import renewed
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "work"
-NO_SESSION = "session=v1." + "A" * 360
+NO_SESSION = "v1." + "A" * 360
 """What the others are sent where the gateway does not take part."""
 
 
@@ -47,11 +48,11 @@ def run(plan: Plan, cases: Sequence[str], names: Sequence[str]) -> Stage:
     WORK.mkdir()
     with upstream.running(WORK / "upstream", load_core) as behind:
         scene = ours.prepare(WORK / "ours", core, behind.port, behind.sink_port) if "ours" in names else None
-        cookie = NO_SESSION
+        token = NO_SESSION
         if scene:
             with ours.running(scene, "ours-login") as gateway:
-                cookie = ours.session_cookie(gateway)
-        headers = {**BROWSER, "Cookie": OTHER_COOKIE + cookie}
+                token = renewed(scene.key, ours.session_token(gateway))
+        headers = {**BROWSER, "Cookie": cookies(token)}
         stage = Stage(WORK, core, load_core, plan, Wrk(load_core, headers), behind, scene, headers)
         for case in CASES:
             if not cases or case.name in cases:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from bench import idle
 from bench.contestants import aiohttp_proxy, caddy, nginx, ours
 from bench.contestants.contestant import Contestant
 from bench.process import BenchError
 from bench.rows import IdleRow
-from bench.stage import OTHER_COOKIE, Stage
+from bench.stage import Stage, cookies
 from bench.tokens import sealed_sessions, write_cycle
 
 PAGE = "/wiki/pages/start?version=7"
@@ -53,16 +54,16 @@ def proxying(stage: Stage, names: Sequence[str]) -> None:
     plan = stage.plan
     with running(stage, names, "proxying") as contestants:
         for number, name, contestant in in_turn(contestants, plan.main_rounds):
-            stage.measure("proxying", name, number, contestant, PAGE, seconds=plan.main_seconds)
+            stage.measure("proxying", name, number, contestant, PAGE)
         for number, name, contestant in in_turn(contestants, plan.rounds):
-            stage.measure("one at a time", name, number, contestant, PAGE, seconds=plan.short, connections=1)
+            stage.measure("one at a time", name, number, contestant, PAGE, connections=1)
 
 
 def bodies(stage: Stage, names: Sequence[str]) -> None:
     """Large answers, and uploads that the upstream reads to their end."""
     chosen = [name for name in stage.plan.further if name in names]
     with running(stage, chosen, "bodies") as contestants:
-        measure = partial(stage.measure, seconds=stage.plan.short, connections=8)
+        measure = partial(stage.measure, connections=8)
         for size in stage.plan.answers:
             for number, name, contestant in in_turn(contestants, stage.plan.rounds):
                 measure(f"answer {size}", name, number, contestant, f"/files/{size}")
@@ -85,32 +86,41 @@ def routes(stage: Stage, names: Sequence[str]) -> None:
             write_cycle(cycles[variant], lines)
             contestants[variant] = gateway
             stage.wrk.run(gateway.url("/"), 1, ("cycle", str(cycles[variant])))
-        for number, variant, gateway in in_turn(contestants, stage.plan.rounds):
+        for number, variant, gateway in in_turn(contestants, stage.plan.flat_rounds):
             stage.measure("routes", variant, number, gateway, "/", arguments=("cycle", str(cycles[variant])))
 
 
 def sessions(stage: Stage, names: Sequence[str]) -> None:
-    """Ours with one session, with tokens never seen before, and with many that were."""
+    """Ours with one session, with many that it has seen, and with tokens it never saw before."""
     if not stage.scene or "ours" not in names:
         return
     one, many = stage.directory / "one-session", stage.directory / "many-sessions"
     tokens = sealed_sessions(stage.scene.key, stage.plan.sessions)
-    cookies = [(PAGE, f"{OTHER_COOKIE}session={token}") for token in tokens]
-    write_cycle(one, cookies[:1])
-    write_cycle(many, cookies)
-    for number in range(stage.plan.rounds):
-        with ours.running(stage.scene, f"ours-sessions-{number}") as gateway:
-            stage.warm_up(gateway, PAGE)
-            cycle = partial(stage.measure, "sessions", number=number, contestant=gateway, path=PAGE)
-            cycle(variant=ONE_SESSION, arguments=("cycle", str(one)))
-            cold = cycle(variant=COLD_SESSIONS, arguments=("cycle", str(many)), seconds=2)
-            if cold.load.requests > len(tokens):
-                raise BenchError("the cold sessions ran out: more are needed for this machine")
-            # One run long enough to show every token once; the load script starts at the first each time.
-            fill = math.ceil(1.5 * len(tokens) / cold.per_second) + 1
-            if stage.wrk.run(gateway.url(PAGE), fill, ("cycle", str(many))).requests < len(tokens):
-                raise BenchError("not every session was shown before the warm run")
-            cycle(variant=MANY_SESSIONS, arguments=("cycle", str(many)))
+    lines = [(PAGE, cookies(token)) for token in tokens]
+    write_cycle(one, lines[:1])
+    write_cycle(many, lines)
+    pace = [_cold(stage, number, many, len(tokens)) for number in range(stage.plan.flat_rounds)]
+    with ours.running(stage.scene, "ours-warm") as gateway:
+        stage.warm_up(gateway, PAGE)
+        # One run long enough to show every token once, for the load script starts at the first each time.
+        fill = math.ceil(1.3 * len(tokens) / min(pace)) + 1
+        if stage.wrk.run(gateway.url(PAGE), fill, ("cycle", str(many))).requests < len(tokens):
+            raise BenchError(f"not every one of {len(tokens)} sessions was shown within {fill} s")
+        for number in range(stage.plan.flat_rounds):
+            stage.measure("sessions", ONE_SESSION, number, gateway, PAGE, arguments=("random", str(one)))
+            stage.measure("sessions", MANY_SESSIONS, number, gateway, PAGE, arguments=("random", str(many)))
+
+
+def _cold(stage: Stage, number: int, many: Path, count: int) -> float:
+    """Measure a gateway that was just started with tokens it never saw; return requests per second."""
+    assert stage.scene
+    with ours.running(stage.scene, f"ours-cold-{number}") as gateway:
+        stage.warm_up(gateway, PAGE)
+        cycle = ("cycle", str(many))
+        row = stage.measure("sessions", COLD_SESSIONS, number, gateway, PAGE, arguments=cycle)
+    if row.load.requests > count:
+        raise BenchError("the cold sessions ran out: more are needed for this machine")
+    return row.per_second
 
 
 def idle_connections(stage: Stage, names: Sequence[str]) -> None:

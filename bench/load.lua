@@ -1,8 +1,8 @@
 -- What wrk sends, and its results as one line of JSON.
--- Arguments after "--": nothing | cycle FILE | upload BYTES
+-- Arguments after "--": nothing | cycle FILE | random FILE | upload BYTES
 -- A line of FILE: path, tab, value of the Cookie header. Requests are made before the clock starts.
 
-local function cycle(name)
+local function prepared(name)
    local requests = {}
    for line in io.lines(name) do
       local path, cookie = line:match("^([^\t]*)\t(.*)$")
@@ -11,20 +11,36 @@ local function cycle(name)
       headers["Cookie"] = cookie
       requests[#requests + 1] = wrk.format(nil, path, headers)
    end
-   local count, at = #requests, 0
+   return requests, #requests
+end
+
+local function cycle(name)
+   local requests, count = prepared(name)
+   local at = 0
    function request()
       at = at % count + 1
       return requests[at]
    end
 end
 
+local function random(name)
+   local requests, count = prepared(name)
+   math.randomseed(1)
+   function request() return requests[math.random(count)] end
+end
+
 function init(args)
    if args[1] == "cycle" then
       cycle(args[2])
+   elseif args[1] == "random" then
+      random(args[2])
    elseif args[1] == "upload" then
       wrk.method = "POST"
       wrk.body = string.rep("x", tonumber(args[2]))
    end
+   -- The collector would walk through all requests again and again while the clock runs.
+   collectgarbage()
+   collectgarbage("stop")
 end
 
 function done(summary, latency, requests)

@@ -101,9 +101,9 @@ class Process:
         """Return the end of what the program wrote to its standard error."""
         return (self.directory / "stderr").read_text(encoding="utf-8", errors="replace")[-2000:]
 
-    def cpu_seconds(self) -> float:
+    def cpu_time(self) -> procfs.CpuTime:
         """Return the CPU time used so far, children included."""
-        return procfs.cpu_seconds(self.pid)
+        return procfs.cpu_time(self.pid)
 
     def resident_kib(self) -> int:
         """Return the resident memory, children included."""

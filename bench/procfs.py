@@ -10,13 +10,33 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 
 
-def cpu_ticks(stat: str) -> int:
-    """Return utime + stime out of the text of ``/proc/PID/stat``.
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Seconds that a program has used."""
+
+    user: float
+    kernel: float
+    """System calls, and on loopback the network's work for them."""
+
+    @property
+    def total(self) -> float:
+        """Both together."""
+        return self.user + self.kernel
+
+    def __add__(self, other: CpuTime) -> CpuTime:
+        return CpuTime(self.user + other.user, self.kernel + other.kernel)
+
+    def __sub__(self, other: CpuTime) -> CpuTime:
+        return CpuTime(self.user - other.user, self.kernel - other.kernel)
+
+
+def parse_cpu_time(stat: str) -> CpuTime:
+    """Return utime and stime out of the text of ``/proc/PID/stat``.
 
     The second field is the program's name in parentheses, which may hold spaces and parentheses.
     """
     fields = stat.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return CpuTime(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
 
 
 def parent(stat: str) -> int:
@@ -52,9 +72,9 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
+def cpu_time(pid: int) -> CpuTime:
     """Return the CPU time that a process and its living descendants have used."""
-    return sum(cpu_ticks(stat) for one in tree(pid) if (stat := _read(one, "stat"))) / TICKS
+    return sum((parse_cpu_time(stat) for one in tree(pid) if (stat := _read(one, "stat"))), CpuTime(0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)

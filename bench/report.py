@@ -43,6 +43,8 @@ def number(value: float) -> str:
     """Return a figure with about three digits that mean something."""
     if value >= 1000:
         return f"{value:,.0f}".replace(",", " ")
+    if not value:
+        return "–"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
@@ -69,6 +71,9 @@ def _case_table(rows: list[Row], case: str, baseline: str, columns: Mapping[str,
 
 REQUESTS: dict[str, Figure] = {
     "CPU µs / request": lambda row: row.cpu_us,
+    "of it kernel": lambda row: row.kernel_us,
+    "core used %": lambda row: row.cpu_share * 100,
+    "1000 instr. / request": lambda row: row.thousand_instructions,
     "requests / s": lambda row: row.per_second,
     "p50 ms": lambda row: row.load.p50_ms,
     "p99 ms": lambda row: row.load.p99_ms,
@@ -125,9 +130,10 @@ def _sections(stage: Stage) -> list[tuple[str, str]]:
 
 def page(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], when: datetime) -> str:
     """Return the page of results."""
+    plan = stage.plan
     method = METHOD.format(
         connections=stage.wrk.connections,
-        rounds=f"{stage.plan.main_rounds} of the first case, {stage.plan.rounds} of the others",
+        rounds=f"{plan.main_rounds} of the first case, {plan.flat_rounds} of routes and sessions, {plan.rounds} else",
         cookie=len(stage.headers["Cookie"]),
     )
     listed = [f"* {name}: {value}" for name, value in [*facts.items(), *versions.items()]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.load import Load
+from bench.procfs import CpuTime
 
 Figure = Callable[["Row"], float]
 
@@ -19,18 +20,20 @@ class Row:
     variant: str
     round: int
     load: Load
-    cpu_seconds: float
+    cpu: CpuTime
     rss_kib: int
     """After the run."""
     moved: int
     """Bytes of bodies, those of unfinished answers included."""
-    lost_seconds: float
-    """Time that other programs, or a virtual machine's host, took on the proxy's core: much of it makes a poor run."""
+    lost_share: float
+    """How much of the proxy's core other programs, or a virtual machine's host, took: much of it makes a poor run."""
+    instructions: int | None
+    """Of the proxy, kernel included; None where they cannot be counted."""
 
     @property
     def cpu_us_per_mib(self) -> float:
         """CPU time of the proxy per MiB of bodies, in microseconds."""
-        return self.cpu_seconds * 1e6 / (self.moved / 1024**2)
+        return self.cpu.total * 1e6 / (self.moved / 1024**2)
 
     @property
     def mib_per_second(self) -> float:
@@ -40,17 +43,22 @@ class Row:
     @property
     def cpu_us(self) -> float:
         """CPU time of the proxy per request, in microseconds."""
-        return self.cpu_seconds * 1e6 / self.load.requests
+        return self.cpu.total * 1e6 / self.load.requests
+
+    @property
+    def kernel_us(self) -> float:
+        """The part of it that was spent in the kernel."""
+        return self.cpu.kernel * 1e6 / self.load.requests
+
+    @property
+    def thousand_instructions(self) -> float:
+        """Thousand instructions per request; 0 where they were not counted."""
+        return (self.instructions or 0) / 1000 / self.load.requests
 
     @property
     def cpu_share(self) -> float:
         """How much of its core the proxy used."""
-        return self.cpu_seconds / self.load.seconds
-
-    @property
-    def lost_share(self) -> float:
-        """How much of the proxy's core was lost to others."""
-        return self.lost_seconds / self.load.seconds
+        return self.cpu.total / self.load.seconds
 
     @property
     def per_second(self) -> float:

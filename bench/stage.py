@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from bench import procfs
 from bench.contestants.contestant import Contestant
 from bench.contestants.ours import Scene
+from bench.instructions import Instructions
 from bench.load import Wrk
 from bench.process import BenchError
 from bench.rows import IdleRow, Row
@@ -29,7 +31,11 @@ BROWSER = {
     "Sec-Fetch-Dest": "empty",
     "Cache-Control": "no-cache",
 }
-OTHER_COOKIE = "theme=dark; "
+
+
+def cookies(token: str) -> str:
+    """Return a Cookie header's value with a session token, and one cookie that is an app's."""
+    return f"theme=dark; session={token}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +44,10 @@ class Plan:
 
     rounds: int
     seconds: int
-    short: int
-    """Seconds of the cases that have many variants."""
     main_rounds: int
-    main_seconds: int
+    """Of the first case, where the ratio is to be known best: many short rounds average out what the host does."""
+    flat_rounds: int
+    """Of the cases where hardly any difference is to be seen."""
     routes: tuple[int, ...]
     sessions: int
     idle: int
@@ -53,25 +59,23 @@ class Plan:
 
 FULL = Plan(
     rounds=3,
-    seconds=3,
-    short=2,
-    main_rounds=5,
-    main_seconds=4,
+    seconds=2,
+    main_rounds=10,
+    flat_rounds=5,
     routes=(10, 100, 1000),
     sessions=100_000,
     idle=10_000,
     answers=("100k", "1m", "100m"),
     uploads=(1, 10),
-    further=("ours", "nginx", "caddy", "aiohttp"),
+    further=("ours", "nginx", "caddy"),
 )
 QUICK = Plan(
     rounds=1,
     seconds=1,
-    short=1,
-    main_rounds=2,
-    main_seconds=2,
+    main_rounds=3,
+    flat_rounds=1,
     routes=(10, 1000),
-    sessions=100_000,
+    sessions=20_000,
     idle=2_000,
     answers=("1m",),
     uploads=(1,),
@@ -108,7 +112,6 @@ class Stage:
         contestant: Contestant,
         path: str,
         *,
-        seconds: int | None = None,
         arguments: Sequence[str] = (),
         connections: int | None = None,
         upload: int = 0,
@@ -117,20 +120,32 @@ class Stage:
         if upload:
             arguments = ("upload", str(upload))
         arrived = self.upstream.requests()
-        before, core_before = contestant.process.cpu_seconds(), procfs.core_time(self.core)
-        load = self.wrk.run(contestant.url(path), seconds or self.plan.seconds, arguments, connections)
-        used = contestant.process.cpu_seconds() - before
-        core = procfs.core_time(self.core)
-        lost = max(0.0, core.used - core_before.used - used) + core.stolen - core_before.stolen
+        started = time.monotonic()
+        before, core_before = contestant.process.cpu_time(), procfs.core_time(self.core)
+        with Instructions(contestant.process.pid) as instructions:
+            load = self.wrk.run(contestant.url(path), self.plan.seconds, arguments, connections)
+        used = contestant.process.cpu_time() - before
+        core, elapsed = procfs.core_time(self.core), time.monotonic() - started
+        lost = max(0.0, core.used - core_before.used - used.total) + core.stolen - core_before.stolen
         arrived = self.upstream.requests() - arrived
         if not upload and arrived < load.requests:
             raise BenchError(f"{variant} answered {load.requests} requests but forwarded {arrived} only")
         moved = upload * load.requests or load.bytes
-        row = Row(case, variant, number, load, used, contestant.process.resident_kib(), moved, lost)
+        row = Row(
+            case,
+            variant,
+            number,
+            load,
+            used,
+            contestant.process.resident_kib(),
+            moved,
+            lost / elapsed,
+            instructions.count,
+        )
         self.rows.append(row)
         print(
-            f"{case:14} {variant:14} {row.cpu_us:9.1f} µs CPU  {row.per_second:9.0f} req/s  "
-            f"{row.cpu_share:4.0%} of the core, {row.lost_share:4.0%} lost to others",
+            f"{case:14} {variant:14} {row.cpu_us:9.1f} µs CPU, {row.kernel_us:.0f} of it kernel  "
+            f"{row.per_second:9.0f} req/s  {row.cpu_share:4.0%} of the core, {row.lost_share:4.0%} lost to others",
             flush=True,
         )
         return row

@@ -281,7 +281,9 @@ def bind(address: ListenAddress) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.host == "::" else 1)
         sock.bind((address.host, address.port))
     except OSError as error:
-        raise ConfigError([Problem(str(address), "listen", f"cannot listen there: {error.strerror or error}")]) from error
+        raise ConfigError(
+            [Problem(str(address), "listen", f"cannot listen there: {error.strerror or error}")]
+        ) from error
     sock.setblocking(False)
     return sock
 

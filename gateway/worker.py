@@ -50,7 +50,7 @@ def make_router(settings: Settings, control: Route | None) -> Router:
 def make_store(settings: Settings, revocations: Revocations) -> SessionStore:
     """Return the session store that the settings ask for."""
     keys = KeyRing(settings.keys, os.urandom)
-    return CookieStore(keys, revocations, RecentSessions(settings.memory), time.time)
+    return CookieStore(keys, revocations, RecentSessions(settings.memory), settings.lifetimes, time.time)
 
 
 def login_page(settings: Settings) -> str:
@@ -88,7 +88,9 @@ def build_plane(
     try:
         return DataPlane(parts, loop)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError([Problem("routes", "", f"a certificate file of an upstream cannot be used: {error}")]) from error
+        raise ConfigError(
+            [Problem("routes", "", f"a certificate file of an upstream cannot be used: {error}")]
+        ) from error
 
 
 def server_tls(settings: Settings) -> ssl.SSLContext | None:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from bench.process import BenchError
 
 LOGIN = "/_gateway/login"
+COOKIE = "session"  # its name on http, where a `__Host-` prefix cannot be
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
 
 
@@ -39,7 +40,7 @@ def cookie_pairs(set_cookies: list[str]) -> dict[str, str]:
 
 
 def log_in(port: int, user: str, password: str) -> str:
-    """Return the Cookie header's value of a new session. Raises BenchError."""
+    """Return the token of a new session. Raises BenchError."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", f"{LOGIN}?next=/", headers=NAVIGATION)
@@ -62,7 +63,6 @@ def log_in(port: int, user: str, password: str) -> str:
         cookies = cookie_pairs(answer.headers.get_all("Set-Cookie") or [])
     finally:
         connection.close()
-    session = [f"{name}={value}" for name, value in cookies.items() if "session" in name]
-    if not session:
-        raise BenchError("the login set no session cookie")
-    return "; ".join(session)
+    if COOKIE not in cookies:
+        raise BenchError(f"the login set no cookie `{COOKIE}`")
+    return cookies[COOKIE]

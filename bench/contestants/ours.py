@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import yaml
 
 from bench.contestants.contestant import Contestant
 from bench.contestants.login import log_in
-from bench.process import Process, free_port
+from bench.process import BenchError, Process, free_port
 
 USER, PASSWORD = "alice", "benchmark only"  # the gateway runs on loopback for some seconds
 GATEWAY = [sys.executable, "-m", "gateway"]
@@ -93,6 +94,9 @@ def running(scene: Scene, name: str = "ours", routes: int = 2) -> Iterator[Conte
         yield Contestant(name, port, process)
 
 
-def session_cookie(gateway: Contestant) -> str:
-    """Return the Cookie header of a real login. Raises BenchError."""
-    return log_in(gateway.port, USER, PASSWORD)
+def session_token(gateway: Contestant) -> str:
+    """Return the token of a real login. Raises BenchError."""
+    try:
+        return log_in(gateway.port, USER, PASSWORD)
+    except (OSError, HTTPException) as error:
+        raise BenchError(f"the login failed: {error!r}\n{gateway.process.complaint()}") from error

@@ -19,7 +19,8 @@ def page(html: str, status: int = 200, *, csp: str = "", retry_after: int | None
         headers["Content-Security-Policy"] = csp
     if retry_after is not None:
         headers[hdrs.RETRY_AFTER] = str(retry_after)
-    return web.Response(body=html.encode("utf-8"), status=status, headers=headers)
+    # aiohttp hands on header bytes that are not UTF-8 as lone surrogates.
+    return web.Response(body=html.encode("utf-8", "replace"), status=status, headers=headers)
 
 
 def redirect(location: str, status: int = 303) -> web.Response:

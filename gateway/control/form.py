@@ -30,9 +30,13 @@ async def read_form(request: web.Request) -> dict[str, str]:
 
 
 def parse_form(body: bytes) -> dict[str, str]:
-    """Return the fields of a URL-encoded form. Raises HTTPBadRequest where they can be read in two ways."""
+    """Return the fields of a URL-encoded form. Raises HTTPBadRequest where they can be read in two ways.
+
+    What is not UTF-8 becomes U+FFFD, with which no password matches and no ``next`` is safe.
+    """
+    text = body.decode("utf-8", "replace")
     try:
-        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS)
     except ValueError:
         raise web.HTTPBadRequest from None
     fields = dict(pairs)

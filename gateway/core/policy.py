@@ -31,10 +31,6 @@ class Allow:
             return "users"
         if self.emails and not self._email_matches(identity.email.lower()):
             return "emails"
-        return self.missing_for_anyone(method, client)
-
-    def missing_for_anyone(self, method: str, client: Address | None) -> str | None:
-        """Check what does not depend on who asks: the method and the network."""
         if self.methods and method not in self.methods:
             return "methods"
         if self.networks and not (client and any(client in network for network in self.networks)):
@@ -58,10 +54,11 @@ class Rule:
 
     def covers(self, path: str, method: str) -> bool:
         """Tell whether the rule speaks of this request."""
-        return (not self.methods or method in self.methods) and is_under(path, self.path)
+        return is_under(path, self.path) and (not self.methods or method in self.methods)
 
 
 def is_under(path: str, prefix: str) -> bool:
     """Tell whether ``path`` is ``prefix`` or below it, at a segment boundary."""
-    bare = prefix.rstrip("/")
-    return not bare or (path.startswith(bare) and (len(path) == len(bare) or path[len(bare)] == "/"))
+    if not path.startswith(prefix):
+        return prefix.endswith("/") and path == prefix[:-1]
+    return prefix.endswith("/") or len(path) == len(prefix) or path[len(prefix)] == "/"

@@ -5,9 +5,9 @@ from __future__ import annotations
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def may_replay(method: str, *, has_body: bool, answered: bool) -> bool:
+def may_replay(method: str, *, has_body: bool) -> bool:
     """Tell whether a request that may have reached a dead connection can be sent once more.
 
     A proxy must not repeat what is not idempotent, and a body that was streamed is gone.
     """
-    return method in SAFE_METHODS and not has_body and not answered
+    return method in SAFE_METHODS and not has_body

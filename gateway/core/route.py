@@ -51,28 +51,36 @@ class Route:
 
 
 class PathTable:
-    """The routes of one host, by path prefix; the cost of a lookup does not grow with their number."""
+    """The routes of one host by path segments; the cost of a lookup does not grow with their number."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._by_prefix: dict[str, Route] = {}
+    __slots__ = ("_children", "_route")
+
+    def __init__(self, routes: Iterable[Route] = ()) -> None:
+        self._children: dict[str, PathTable] = {}
+        self._route: Route | None = None
         for route in routes:
-            self._by_prefix.setdefault(route.path.rstrip("/"), route)
-        self._depth = max((prefix.count("/") for prefix in self._by_prefix), default=0)
+            node = self
+            for segment in route.path.strip("/").split("/") if route.path.strip("/") else ():
+                node = node._children.setdefault(segment, PathTable())
+            if node._route is None:
+                node._route = route
 
     def find(self, path: str) -> Route | None:
         """Return the route with the longest prefix of ``path``, or None."""
-        get = self._by_prefix.get
-        route = get(path)
-        if route is not None:
-            return route
-        # A path deeper than any prefix is cut first, so that its length costs nothing.
-        if path.count("/") > self._depth:
-            path = "/".join(path.split("/", self._depth + 1)[: self._depth + 1])
-            route = get(path)
-        while route is None and path:
-            path = path[: path.rfind("/")]
-            route = get(path)
-        return route
+        found = self._route
+        children = self._children
+        start = 1
+        while children:
+            end = path.find("/", start)
+            node = children.get(path[start:end] if end >= 0 else path[start:])
+            if node is None:
+                break
+            found = node._route or found
+            if end < 0:
+                break
+            children = node._children
+            start = end + 1
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +112,16 @@ class Router:
         by_host: dict[str, list[Route]] = {}
         for route in self.routes:
             by_host.setdefault(route.host, []).append(route)
-        shared = PathTable(by_host.pop("", []))
-        wild = {host[1:]: PathTable(found) for host, found in by_host.items() if host.startswith("*.")}
-        control_table = PathTable(own)
-        self._wild = {
-            suffix: HostRoutes((control_table, *self._wild_tables(suffix, wild), shared)) for suffix in wild
-        }
-        exact = {host: found for host, found in by_host.items() if not host.startswith("*.")}
+        # Our own pages are on every host, so they stand first in every table.
+        shared = PathTable([*own, *by_host.pop("", [])])
+        wild = {host[1:]: PathTable([*own, *found]) for host, found in by_host.items() if host.startswith("*.")}
+        exact = {host: PathTable([*own, *found]) for host, found in by_host.items() if not host.startswith("*.")}
+        self._wild = {suffix: HostRoutes((*self._wild_tables(suffix, wild), shared)) for suffix in wild}
         names = set(exact) | {public_host}
         if public_host in LOOPBACK_NAMES:
             names |= set(LOOPBACK_NAMES)
         self._exact = {
-            name: HostRoutes(
-                (control_table, PathTable(exact.get(name, [])), *self._wild_tables(name, wild), shared)
-            )
+            name: HostRoutes((*([exact[name]] if name in exact else []), *self._wild_tables(name, wild), shared))
             for name in names
         }
 

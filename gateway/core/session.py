@@ -46,7 +46,9 @@ class Session:
         return replace(self, seen=max(now, self.seen))
 
 
-def start_session(session_id: bytes, identity: Identity, lifetimes: Lifetimes, *, remember: bool, now: float) -> Session:
+def start_session(
+    session_id: bytes, identity: Identity, lifetimes: Lifetimes, *, remember: bool, now: float
+) -> Session:
     """Return a new session for ``identity`` under a fresh random ``session_id`` (16 bytes)."""
     if len(session_id) != SESSION_ID_BYTES:
         raise ValueError(f"a session id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")

@@ -32,7 +32,9 @@ WORDS = "amber birch cedar delta ember fjord grove heron ivory juniper kelp lotu
 def demo(host: str, port: int) -> int:
     """Run until stopped; return the exit code: 0, or 1 with the reason on stderr."""
     set_up_logging("warning")
-    passwords = {user: f"{secrets.choice(WORDS)}-{secrets.choice(WORDS)}-{secrets.randbelow(90) + 10}" for user in PEOPLE}
+    passwords = {
+        user: f"{secrets.choice(WORDS)}-{secrets.choice(WORDS)}-{secrets.randbelow(90) + 10}" for user in PEOPLE
+    }
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder:
         try:
             uvloop.run(_serve(Path(folder), host, port, passwords))
@@ -53,7 +55,12 @@ async def _serve(folder: Path, host: str, port: int, passwords: dict[str, str]) 
     config = folder / "gateway.yaml"
     config.write_text(yaml.safe_dump(_configuration(folder, host, port), sort_keys=False), encoding="utf-8")
     users = {
-        user: {"password": hash_password(passwords[user]), "name": name, "email": f"{user}@example.com", "groups": groups}
+        user: {
+            "password": hash_password(passwords[user]),
+            "name": name,
+            "email": f"{user}@example.com",
+            "groups": groups,
+        }
         for user, (name, groups, _) in PEOPLE.items()
     }
     (folder / "users.yaml").write_text(yaml.safe_dump({"users": users}), encoding="utf-8")

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +39,7 @@ class RightsWatch:
         self._file = file
         self._on_changed = on_changed
         self._stamps: dict[str, str] | None = None
+        self._in_file = True
         self.pending = True
         """Whether sessions remain to be ended: nothing was settled yet, or ending some failed."""
 
@@ -63,13 +65,18 @@ class RightsWatch:
 
     async def accept(self, user: LocalUser) -> None:
         """Take an account as it is now: its hash was renewed by ourselves."""
-        if self._stamps is not None:
-            await self._keep({**self._stamps, user.user: rights_stamp(user)})
+        before = await self._known(self._stamps or {})
+        await self._keep({**before, user.user: rights_stamp(user)})
 
     async def _known(self, now: Mapping[str, str]) -> dict[str, str]:
-        """Return the stamps of before: from memory, else from the file; at the very first start those of now."""
-        if self._stamps is None and self._file is not None:
-            self._stamps = await asyncio.to_thread(_read, self._file, now)
+        """Return the stamps of before; at the very first start those of now.
+
+        The file is asked each time: while a configuration takes over, the one before may still renew
+        a hash, and that is no change of rights here either.
+        """
+        if self._file is not None and self._in_file:
+            found = await asyncio.to_thread(_read, self._file, now)
+            self._stamps = self._stamps if found is None else found
         return dict(now) if self._stamps is None else self._stamps
 
     async def _keep(self, stamps: dict[str, str]) -> None:
@@ -79,7 +86,9 @@ class RightsWatch:
             return
         try:
             await asyncio.to_thread(_write, self._file, stamps)
+            self._in_file = True
         except OSError as error:
+            self._in_file = False
             _log.error("what the accounts are cannot be kept for the next start: %s", error)
 
 
@@ -98,10 +107,13 @@ def _read(file: Path, now: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _write(file: Path, stamps: Mapping[str, str]) -> None:
-    copy = file.with_name(file.name + ".new")
-    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        json.dump(stamps, out, indent=0, sort_keys=True)
-        out.flush()
-        os.fsync(out.fileno())
-    copy.replace(file)
+    copy = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            json.dump(stamps, out, indent=0, sort_keys=True)
+            out.flush()
+            os.fsync(out.fileno())
+        copy.replace(file)
+    finally:
+        copy.unlink(missing_ok=True)

@@ -119,7 +119,8 @@ class _Records:
         forgiven = max(0.0, now - record.at) / self._curve.forgiven_after
         record.failures = max(0.0, record.failures - forgiven) + 1
         record.at = now
-        record.until = now + self._curve.wait(record.failures)
+        wait = self._curve.wait(record.failures)
+        record.until = now + wait if wait else 0.0
         self._by_key.move_to_end(key)
 
     def take_back(self, key: Hashable) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from gateway.proxy.upload import Upload
     from gateway.sessions.store import Opened
 
-    Serving = Callable[["Downstream", RequestHead], Coroutine[object, object, bool]]
+
+class Serves(Protocol):
+    """What is done with one request."""
+
+    async def run(self) -> bool:
+        """Serve it; return whether the connection may carry another."""
+
+
+Serving = Callable[["Downstream", RequestHead], Serves]
 
 NEVER = float("inf")
 MAX_LEADING_CRLF = 4
@@ -68,7 +76,8 @@ class Downstream(asyncio.Protocol):
         self._buffer = b""
         self._paused = False
         self._closed = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[RequestHead | None] | None = None
+        """Waits for the next head; None in its place means that no more is to come."""
         self._task: asyncio.Task[None] | None = None
 
     # The connection's life
@@ -103,9 +112,12 @@ class Downstream(asyncio.Protocol):
 
     async def _serve(self) -> None:
         try:
-            while (head := await self._next_head()) is not None:
+            while True:
+                head = self._take_head() or await self._expect_head()
+                if head is None:
+                    break
                 self.requests += 1
-                if not await self._serving(self, head):
+                if not await self._serving(self, head).run():
                     break
                 self.upload = None
         except RequestError as error:
@@ -122,40 +134,58 @@ class Downstream(asyncio.Protocol):
 
     # Reading heads
 
-    async def _next_head(self) -> RequestHead | None:
-        """Return the next request's head, or None where no more is to come."""
+    def _take_head(self) -> RequestHead | None:
+        """Return the request whose head is complete in the buffer, or None. Raises RequestError."""
+        buffer = self._buffer
+        if not buffer:
+            return None
         plane = self.plane
-        limits = plane.limits
-        self.deadline = plane.now + (limits.keep_alive_time if self.requests else limits.first_byte_time)
-        self.on_expire = self.close_idle
-        started = False
-        while True:
-            buffer = self._buffer
-            if buffer:
-                if buffer.startswith(b"\r\n"):
-                    buffer = self._buffer = _without_empty_lines(buffer)
-                try:
-                    end = find_head_end(buffer, limits)
-                    if end >= 0:
-                        self._buffer = buffer[end + 4 :]
-                        head = plane.requests.parse(buffer[:end])
-                        self.deadline = NEVER
-                        return head
-                except BadSyntax as error:
-                    raise RequestError(error.status, str(error)) from error
-                if not started and buffer:
-                    started = True
-                    self.deadline = plane.now + limits.head_time
-                    self.on_expire = self._head_too_slow
-            if self._closed or plane.draining and not buffer:
+        if buffer.startswith(b"\r\n"):
+            buffer = self._buffer = _without_empty_lines(buffer)
+        try:
+            end = find_head_end(buffer, plane.limits)
+            if end < 0:
                 return None
-            if self._paused:
-                self.resume()
-            self._waiter = plane.loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            self._buffer = buffer[end + 4 :]
+            return plane.requests.parse(buffer[:end])
+        except BadSyntax as error:
+            raise RequestError(error.status, str(error)) from error
+
+    def _expect_head(self) -> asyncio.Future[RequestHead | None]:
+        """Return a future of the next head, under the time limits for it."""
+        plane = self.plane
+        waiter = self._waiter = plane.loop.create_future()
+        if self._closed or (plane.draining and not self._buffer):
+            self.close_idle()
+        elif self._buffer:
+            self._limit_head_time()
+        else:
+            limits = plane.limits
+            self.deadline = plane.now + (limits.keep_alive_time if self.requests else limits.first_byte_time)
+            self.on_expire = self.close_idle
+        if self._paused:
+            self.resume()
+        return waiter
+
+    def _head_bytes_came(self, waiter: asyncio.Future[RequestHead | None]) -> None:
+        """Give the waiting coroutine its head, if that is complete now."""
+        if waiter.done():
+            return
+        try:
+            head = self._take_head()
+        except RequestError as error:
+            waiter.set_exception(error)
+            return
+        if head is not None:
+            self._waiter = None
+            self.deadline = NEVER
+            waiter.set_result(head)
+        elif self.on_expire == self.close_idle and self._buffer:
+            self._limit_head_time()
+
+    def _limit_head_time(self) -> None:
+        self.deadline = self.plane.now + self.plane.limits.head_time
+        self.on_expire = self._head_too_slow
 
     def _head_too_slow(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -191,8 +221,7 @@ class Downstream(asyncio.Protocol):
                 return
         self._buffer = self._buffer + data if self._buffer else data
         if self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
+            self._head_bytes_came(self._waiter)
         elif len(self._buffer) > self.plane.limits.head and not self._paused:
             self.pause()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,14 @@ from gateway.core.retry import may_replay
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.downstream import NEVER, Downstream
+from gateway.proxy.outgoing import PreparedRequest
 from gateway.proxy.plan import RoutePlan
-from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import Relay, answer_body
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.sessions.store import Opened
 from gateway.wire import websocket
-from gateway.wire.cookies import PickedCookies
 from gateway.wire.forward import AnswerFraming, answer_head, foreign_cookies, informational_head
 from gateway.wire.framing import UntilClose
 from gateway.wire.grammar import BadSyntax
@@ -52,7 +52,8 @@ class Exchange:
         self.upgrading = False
         self.answered = False
         """Whether a byte of the final answer was written."""
-        self.status = 0
+        self.status = 499
+        """As logged; 499 stands for a client that left before its answer, as in nginx."""
         self.sent = 0
         self.error = ""
         self.upstream_started = 0.0
@@ -60,27 +61,51 @@ class Exchange:
 
     async def run(self) -> bool:
         """Serve the request; return whether the connection may carry another."""
-        head = self.head
+        head, plane = self.head, self.plane
         try:
             if head.method in ("TRACE", "OPTIONS") and (status := outgoing.own_method_answer(head)):
                 return self._answer(status)
-            self.plan, rule = self._route()
-            cookies = self.plane.cookies.of(head.cookie_lines)
-            self.opened = await self._session(cookies, rule)
-            session = self.opened.session if self.opened is not None else None
+            plan, rule = self._route()
+            cookies = plane.cookies.of(head.cookie_lines)
+            opened = None
+            if cookies.token is not None:
+                opened = plane.store.peek(cookies.token) or await self._load(cookies.token, rule)
+                if opened is not None and opened.until > plane.wall:
+                    self.opened = opened
+                else:
+                    opened = None
+            session = opened.session if opened is not None else None
             address = outgoing.client_address(self.client, head) if rule.allow.networks else None
             verdict = rule_verdict(rule, session, head.method, address)
             if verdict is Verdict.LOGIN:
                 return self._ask_for_login()
             if verdict is Verdict.REFUSE:
                 return self._answer(403)
-            self._check_extras(self.plan)
-            if self.opened is not None:
-                self.plane.renew_if_due(self.opened)
-            upstream, answer = await self._send(self.plan, cookies)
+            if head.unusual:
+                self._check_extras(plan)
+            if opened is not None and opened.renew_at <= plane.wall:
+                plane.renew(opened)
+            request = outgoing.prepare(self, plan, cookies)
+            upstream = self._lease_idle(plan) or await self._connect(plan)
+            try:
+                answer = await self._ask(upstream, request)
+            except UpstreamError as error:
+                upstream = await self._replace_dead(plan, upstream, error)
+                answer = await self._ask(upstream, request)
+            self.upstream_took = plane.loop.time() - self.upstream_started
             if answer.status == 101:
                 return await self._tunnel(upstream, answer)
-            return await self._relay(self.plan, upstream, answer)
+            framing, data = self._answer_head(plan, answer)
+            # Nearly every answer is here as a whole already: it goes out in one write, without a relay.
+            body = upstream.take_rest(framing.size)
+            if body is not None:
+                self.client.write(data + body)
+                self.sent = len(body)
+                reusable = True
+            else:
+                reusable = await self._stream(upstream, answer, framing, data)
+            self._give_back(upstream, reusable=reusable and answer.keeps_alive())
+            return not framing.close
         except (RequestError, BadSyntax) as error:
             return self._failed(error.status, str(error))
         except StoreUnavailable as error:
@@ -91,7 +116,10 @@ class Exchange:
             self.error = self.error or "client_gone"
             raise
         finally:
-            self._done()
+            if self.client.upstream is not None:
+                self._give_back(self.client.upstream, reusable=False)
+            self.client.opened = None
+            plane.record(self)
 
     # 2: the route
 
@@ -111,27 +139,21 @@ class Exchange:
             for reading in head.readings:
                 if hosts.find(reading) is not route or route.rule_for(reading, head.method) is not rule:
                     raise RequestError(400, "a path that leads elsewhere when read in another way")
-        return self.plane.plans[route.name], rule
+        self.plan = plan = self.plane.plans[route.name]
+        return plan, rule
 
     # 3: the session
 
-    async def _session(self, cookies: PickedCookies, rule: Rule) -> Opened | None:
-        """Return the caller's live session. Raises StoreUnavailable unless the rule is public anyway."""
-        token = cookies.token
-        if token is None:
+    async def _load(self, token: str, rule: Rule) -> Opened | None:
+        """Open a session that is not in memory. Raises StoreUnavailable unless the rule is public anyway."""
+        try:
+            return await self.plane.store.load(token, self.plane.wall)
+        except BadToken:
             return None
-        plane = self.plane
-        opened = plane.store.peek(token)
-        if opened is None:
-            try:
-                opened = await plane.store.load(token, plane.wall)
-            except BadToken:
+        except StoreUnavailable:
+            if rule.public:
                 return None
-            except StoreUnavailable:
-                if rule.public:
-                    return None
-                raise
-        return opened if opened.until > plane.wall else None
+            raise
 
     # 4: what the verdict does not cover
 
@@ -155,59 +177,64 @@ class Exchange:
 
     # 5 and 6: to the upstream
 
-    async def _send(self, plan: RoutePlan, cookies: PickedCookies) -> tuple[UpstreamConn, AnswerHead]:
-        """Send the request to one of the route's addresses; return the connection and the answer's head.
+    def _lease_idle(self, plan: RoutePlan) -> UpstreamConn | None:
+        """Lease an idle connection to the address whose turn it is; None if there is none."""
+        self.upstream_started = now = self.plane.loop.time()
+        repeatable = may_replay(self.head.method, has_body=self.client.upload is not None)
+        conn = plan.pool_in_turn(now).lease_idle(now, repeatable=repeatable)
+        self.client.upstream = conn
+        return conn
 
-        An address that cannot be reached gives way to the next; a connection that turns out to be
-        dead is replaced once, if the request may be repeated. Raises UpstreamError, RequestError.
-        """
-        plane = self.plane
-        repeatable = may_replay(self.head.method, has_body=self.client.upload is not None, answered=False)
-        pieces = outgoing.prepare(self, plan, cookies)
-        self.upstream_started = now = plane.loop.time()
+    async def _connect(self, plan: RoutePlan) -> UpstreamConn:
+        """Connect to the route's addresses in turn until one answers. Raises UpstreamError; nothing was sent."""
         failure: UpstreamError | None = None
-        for pool in plan.pools_in_turn(now):
-            data = pieces.head_for(pool.address)
-            conn = pool.lease_idle(now, repeatable=repeatable)
-            if conn is not None:
-                try:
-                    return conn, await self._ask(pool, conn, data, plan)
-                except UpstreamError as error:
-                    if not repeatable or conn.answered or error.status != 502:
-                        raise
+        for pool in plan.pools_by_preference(self.upstream_started):
             try:
-                conn = await pool.connect(plan.route.connect_timeout)
+                self.client.upstream = conn = await pool.connect(plan.route.connect_timeout)
             except UpstreamError as error:
                 plan.counters.upstream_error("connect")
                 if error.status != 503:
-                    plan.mark_down(pool, now)
+                    plan.mark_down(pool, self.upstream_started)
                 failure = error
-                continue
-            return conn, await self._ask(pool, conn, data, plan)
+            else:
+                return conn
         raise failure or UpstreamError(502, "no address", sent=False)
 
-    async def _ask(self, pool: UpstreamPool, conn: UpstreamConn, data: bytes, plan: RoutePlan) -> AnswerHead:
-        """Send the head and what has come of the body; wait for the answer's head."""
+    async def _replace_dead(self, plan: RoutePlan, conn: UpstreamConn, error: UpstreamError) -> UpstreamConn:
+        """Return a new connection in place of a pooled one that was dead, if the request may be repeated.
+
+        Raises ``error`` again if not: it was a new connection, an answer had begun, or the method or a
+        body forbids it (RFC 9110 §9.2.2).
+        """
+        replayable = may_replay(self.head.method, has_body=self.client.upload is not None)
+        if conn.requests < 2 or conn.answered or error.status != 502 or not replayable:
+            raise error
+        self._give_back(conn, reusable=False)
+        return await self._connect(plan)
+
+    def _ask(self, conn: UpstreamConn, request: PreparedRequest) -> asyncio.Future[AnswerHead]:
+        """Send the head and what has come of the body; return a future of the answer's head."""
+        data = request.head_for(conn.pool.address)
+        conn.deadline = self.plane.now + request.answer_time
+        if self.client.upload is not None:
+            data += self._begin_upload(self.client.upload, conn)
+        conn.send(data)
+        return conn.answer_head(self._informational)
+
+    def _give_back(self, conn: UpstreamConn, *, reusable: bool) -> None:
+        """Return the leased connection to its pool, or close it in the middle of an exchange."""
         client = self.client
-        client.upstream = conn
-        try:
-            conn.deadline = self.plane.now + plan.route.response_timeout
-            if client.upload is not None:
-                data += self._begin_upload(client.upload, conn)
-            conn.send(data)
-            answer = await conn.answer_head(self._informational)
-            if answer.status == 101:
-                if not self.upgrading:
-                    raise UpstreamError(502, "a 101 that was not asked for", sent=True)
-                websocket.check_answer(self.head, answer)
-        except BadSyntax as error:
-            self._give_up(pool, conn)
-            raise UpstreamError(502, str(error), sent=True) from error
-        except BaseException:
-            self._give_up(pool, conn)
-            raise
-        self.upstream_took = self.plane.loop.time() - self.upstream_started
-        return answer
+        client.upstream = None
+        upload = client.upload
+        if upload is not None and not upload.done:
+            upload.stopped = True
+            reusable = False
+        if client.source is conn:
+            client.source = None
+        if reusable:
+            conn.pool.release(conn, self.plane.now)
+        else:
+            conn.pool.discard(conn)
 
     def _begin_upload(self, upload: Upload, conn: UpstreamConn) -> bytes:
         """Return the first piece of the body; the rest flows from the client's connection."""
@@ -231,60 +258,69 @@ class Exchange:
 
     # 7: back to the client
 
-    async def _relay(self, plan: RoutePlan, upstream: UpstreamConn, answer: AnswerHead) -> bool:
-        """Pass the answer on; return whether the client's connection may carry another request."""
-        client, head, plane = self.client, self.head, self.plane
+    def _answer_head(self, plan: RoutePlan, answer: AnswerHead) -> tuple[AnswerFraming, bytes]:
+        """Return how the answer goes to the client, and its head."""
+        client, head, plane, opened = self.client, self.head, self.plane, self.opened
         upload = client.upload
-        unfinished = upload is not None and not upload.done
-        if upload is not None and unfinished and answer.status >= 400:
-            upload.stopped = True
-            client.deadline = NEVER
-            client.pause()
-        close = unfinished or self.upgrading or not head.keeps_alive() or plane.is_last(client)
-        framing = AnswerFraming(answer, head, close=close)
-        body = answer_body(answer, framing)
+        close = self.upgrading or not head.keeps_alive() or plane.is_last(client)
+        if upload is not None and not upload.done:
+            close = True
+            self._stop_upload_if_refused(answer)
+        framing = AnswerFraming(answer, head, close)
         cookies = answer.set_cookies
         if cookies and not plan.route.control:
             cookies = foreign_cookies(answer, plane.picker)
-        if self.opened is not None and self.opened.renewed is not None:
-            cookies = cookies + plane.renewed_cookies(self.opened)
-        if answer.connection:
+        if opened is not None and opened.renewed is not None:
+            cookies += plane.renewed_cookies(opened)
+        if answer.nominated:
             answer.drop_nominated()
-        limits = plane.limits
-        stream = answer.noted.get(b"content-type", b"").startswith(EVENT_STREAM)
-        idle_time = limits.stream_idle_time if stream else limits.answer_idle_time
-        relay = Relay(client, upstream, body, chunked_out=framing.chunked_out, idle_time=idle_time)
-        pool = upstream.pool
+        self.answered = True
+        self.status = answer.status
+        return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
+
+    def _stop_upload_if_refused(self, answer: AnswerHead) -> None:
+        """Send no more of a body that the upstream has refused (RFC 9110 §10.1.1, RFC 9112 §9.5)."""
+        client = self.client
+        if client.upload is not None and answer.status >= 400:
+            client.upload.stopped = True
+            client.deadline = NEVER
+            client.pause()
+
+    async def _stream(self, upstream: UpstreamConn, answer: AnswerHead, framing: AnswerFraming, data: bytes) -> bool:
+        """Relay a body as it comes; return whether the upstream's connection can be used again."""
+        limits = self.plane.limits
+        events = answer.content_type.startswith(EVENT_STREAM)
+        body = answer_body(answer, framing)
+        relay = Relay(
+            self.client,
+            upstream,
+            body,
+            chunked_out=framing.chunked_out,
+            idle_time=limits.stream_idle_time if events else limits.answer_idle_time,
+        )
         try:
-            out = answer_head(answer, framing, cookies, plane.http_date, b"X-Request-Id: %b\r\n" % self.request_id)
-            self.answered = True
-            self.status = answer.status
-            if not relay.start(out) and relay.finished is not None:
-                client.opened = self.opened
+            if not relay.start(data) and relay.finished is not None:
+                self.client.opened = self.opened
                 await relay.finished
-        except BaseException:
+        finally:
             self.sent = relay.sent
-            self._give_up(pool, upstream)
-            raise
-        self.sent = relay.sent
-        done = upload is None or (upload.done and not unfinished)
-        client.upstream = None
-        if done and not relay.surplus and answer.keeps_alive() and not isinstance(body, UntilClose):
-            pool.release(upstream, plane.now)
-        else:
-            if upload is not None:
-                upload.stopped = True
-            pool.discard(upstream)
-        return not framing.close
+        return not relay.surplus and not isinstance(body, UntilClose)
 
     async def _tunnel(self, upstream: UpstreamConn, answer: AnswerHead) -> bool:
-        """Join the two connections until one closes."""
+        """Join the two connections until one closes. Raises UpstreamError for a 101 that must not be."""
         plane = self.plane
+        if not self.upgrading:
+            raise UpstreamError(502, "a 101 that was not asked for", sent=True)
+        try:
+            websocket.check_answer(self.head, answer)
+        except BadSyntax as error:
+            raise UpstreamError(502, str(error), sent=True) from error
         tunnel = Tunnel(self.client, upstream, plane.limits.stream_idle_time)
         self.status = 101
         self.answered = True
         upstream.deadline = NEVER
-        upstream.pool.detach(upstream)
+        upstream.pool.detach()
+        self.client.upstream = None
         plane.counters.tunnels += 1
         self.client.opened = self.opened
         try:
@@ -295,13 +331,6 @@ class Exchange:
             self.sent = tunnel.sent
             tunnel.close()
         return False
-
-    def _give_up(self, pool: UpstreamPool, conn: UpstreamConn) -> None:
-        """Close an upstream connection in the middle of an exchange."""
-        self.client.upstream = None
-        if self.client.source is conn:
-            self.client.source = None
-        pool.discard(conn)
 
     # Own answers
 
@@ -345,17 +374,3 @@ class Exchange:
         self.sent = len(data)
         client.write(data)
         return not close
-
-    # 8: the record
-
-    def _done(self) -> None:
-        """Write the access log line and count the request."""
-        self.client.opened = None
-        if not self.status:
-            self.status = 499
-        self.plane.record(self)
-
-
-async def serve(client: Downstream, head: RequestHead) -> bool:
-    """Serve one request; return whether the connection may carry another."""
-    return await Exchange(client, head).run()

@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 class PreparedRequest:
     """A request that is ready but for the address it goes to."""
 
-    __slots__ = ("_added", "_cookie", "_head", "_host", "_target", "_websocket")
+    __slots__ = ("_added", "_cookie", "_head", "_host", "_target", "_websocket", "answer_time")
 
     def __init__(
-        self, head: RequestHead, target: bytes, host: bytes | None, cookie: bytes, added: bytes, *, websocket: bool
+        self,
+        head: RequestHead,
+        target: bytes,
+        host: bytes | None,
+        cookie: bytes,
+        added: bytes,
+        websocket: bool,
+        answer_time: float,
     ) -> None:
         self._head = head
         self._target = target
@@ -33,24 +40,19 @@ class PreparedRequest:
         self._cookie = cookie
         self._added = added
         self._websocket = websocket
+        self.answer_time = answer_time
+        """Seconds that the upstream has for the answer's head."""
 
     def head_for(self, address: UpstreamAddress) -> bytes:
         """Return the head's bytes."""
         host = self._host if self._host is not None else address.authority().encode("ascii")
-        return forward.request_head(
-            self._head,
-            target=self._target,
-            host=host,
-            cookie=self._cookie,
-            added=self._added,
-            websocket=self._websocket,
-        )
+        return forward.request_head(self._head, self._target, host, self._cookie, self._added, self._websocket)
 
 
 def prepare(exchange: Exchange, plan: RoutePlan, cookies: PickedCookies) -> PreparedRequest:
     """Make the request for the upstream."""
     head, client, route = exchange.head, exchange.client, plan.route
-    if head.connection:
+    if head.nominated:
         head.drop_nominated()
     if plan.drop_headers or plan.set_headers:
         head.lines = forward.add_header_rules(head.lines, plan.set_headers, plan.drop_headers)
@@ -75,7 +77,7 @@ def prepare(exchange: Exchange, plan: RoutePlan, cookies: PickedCookies) -> Prep
         head.lines.append(b"Max-Forwards: " + (b"%d" % (int(hops) - 1) if head.method == "OPTIONS" else hops))
     target = without_prefix(head.target, route.path) if plan.prefix else head.target
     host = head.host_value if route.preserve_host else None
-    return PreparedRequest(head, target, host, cookie, added, websocket=exchange.upgrading)
+    return PreparedRequest(head, target, host, cookie, added, exchange.upgrading, route.response_timeout)
 
 
 def _forwarded(client: Downstream, head: RequestHead) -> bytes:

@@ -55,10 +55,14 @@ class RoutePlan:
             block = opened.headers[self.name] = self._identity.block(opened.session.identity)
         return block
 
-    def pools_in_turn(self, now: float) -> tuple[UpstreamPool, ...] | list[UpstreamPool]:
-        """Return the pools in the order to try them: in turn, the ones that failed lately last."""
+    def pool_in_turn(self, now: float) -> UpstreamPool:
+        """Return the pool whose turn it is, passing over addresses that failed lately."""
         if len(self.pools) == 1:
-            return self.pools
+            return self.pools[0]
+        return self.pools_by_preference(now)[0]
+
+    def pools_by_preference(self, now: float) -> list[UpstreamPool]:
+        """Return all pools, the one whose turn it is first, those that failed lately last."""
         return sorted(self._balancer.order(self.pools), key=lambda pool: pool.down_until > now)
 
     def mark_down(self, pool: UpstreamPool, now: float) -> None:

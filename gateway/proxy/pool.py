@@ -146,7 +146,7 @@ class UpstreamPool:
         conn.close()
         self._give_slot_back()
 
-    def detach(self, conn: UpstreamConn) -> None:
+    def detach(self) -> None:
         """Give back the place of a connection that has become a tunnel; it no longer counts here."""
         self._give_slot_back()
 

@@ -14,7 +14,7 @@ from threading import Thread
 
 MAX_PENDING = 8 * 1024 * 1024
 """Bytes waiting for the disk or pipe; beyond, lines are dropped."""
-BATCH_LINES = 64
+BATCH_LINES = 512
 
 
 class LineWriter:
@@ -27,8 +27,8 @@ class LineWriter:
         self._queued = 0
         self._written = 0
         self.dropped = 0
-        self._thread = Thread(target=self._work, name="log-writer", daemon=True)
-        self._thread.start()
+        self._worker = Thread(target=self._work, name="log-writer", daemon=True)
+        self._worker.start()
 
     def write(self, line: str) -> None:
         """Take one line, its newline included."""
@@ -66,7 +66,10 @@ class LineWriter:
         """Write what is pending, for at most ``timeout`` seconds."""
         self.flush()
         self._queue.put(None)
-        self._thread.join(timeout)
+        self._worker.join(timeout)
+
+
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
 class Clock:
@@ -84,7 +87,7 @@ class Clock:
         if second != self._second:
             self._second = second
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+        return self._prefix + _MILLISECONDS[int((now - second) * 1000)]
 
     def http_date(self, now: float) -> bytes:
         """Return ``now`` as an IMF-fixdate (RFC 9110 §5.6.7)."""
@@ -114,11 +117,14 @@ def access_line(
     request_id: str,
     error: str,
 ) -> str:
-    """Return one line of the access log. ``path`` is without its query, which may hold secrets."""
+    """Return one line of the access log. ``path`` is without its query, which may hold secrets.
+
+    ``method``, ``host``, ``client`` and ``route`` hold nothing to be escaped: their grammar was checked.
+    """
     upstream = "null" if upstream_seconds is None else f"{upstream_seconds:.4f}"
     failure = f',"error":{quote(error)}' if error else ""
     return (
-        f'{{"time":"{stamp}","client":"{client}","method":{quote(method)},"host":{quote(host)},"path":{quote(path)},'
+        f'{{"time":"{stamp}","client":"{client}","method":"{method}","host":"{host}","path":{quote(path)},'
         f'"status":{status},"bytes":{sent},"duration":{seconds:.4f},"upstream_duration":{upstream},'
         f'"user":{quote(user) if user else "null"},"route":"{route}","request_id":"{request_id}"{failure}}}\n'
     )

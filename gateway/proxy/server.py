@@ -19,7 +19,7 @@ from gateway.core.route import Router
 from gateway.core.session import Lifetimes
 from gateway.errors import RequestError, SessionError, UpstreamError
 from gateway.proxy.downstream import NEVER, Downstream
-from gateway.proxy.exchange import Exchange, serve
+from gateway.proxy.exchange import Exchange
 from gateway.proxy.outgoing import client_address
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.record import Clock, LineWriter, access_line
@@ -80,6 +80,8 @@ class DataPlane:
         self.pseudonym = b"gateway-" + parts.random(4).hex().encode("ascii")
         self.now = loop.time()
         """Loop time, as of the last sweep."""
+        self.access_log = parts.access_log
+        self.wall_clock = parts.wall_clock
         self.wall = parts.wall_clock()
         """Seconds since the epoch, as of the last sweep."""
         self.draining = False
@@ -112,7 +114,7 @@ class DataPlane:
         scheme = "https" if tls else "http"
 
         def make() -> Downstream:
-            return Downstream(self, scheme, serve)
+            return Downstream(self, scheme, Exchange)
 
         if sock.family == socket.AF_UNIX:
             server = await self.loop.create_unix_server(make, sock=sock, ssl=tls, backlog=BACKLOG)
@@ -146,7 +148,14 @@ class DataPlane:
         """Answer a head that could not be understood."""
         request_id = self.next_request_id()
         client.write(self.answers.answer(error.status, None, request_id, self.http_date, close=True))
-        self._write_record(client.peer_text, "-", "", "", error.status, 0, 0.0, None, "", "-", request_id, str(error))
+        if self.access_log is not None:
+            stamp = self._clock.stamp(self.wall_clock())
+            trace = request_id.decode("ascii")
+            self.access_log.write(
+                access_line(
+                    stamp, client.peer_text, "-", "", "", error.status, 0, 0.0, None, "", "-", trace, str(error)
+                )
+            )
 
     def is_last(self, client: Downstream) -> bool:
         """Tell whether the answer under way is to be the connection's last."""
@@ -159,18 +168,15 @@ class DataPlane:
 
     # Sessions
 
-    def renew_if_due(self, opened: Opened) -> None:
-        """Write a session anew, beside the request, when it was last written long enough ago."""
+    def renew(self, opened: Opened) -> None:
+        """Write a session anew, beside the request, if nobody has done so since it was due."""
         latest = opened.latest()
-        if latest.renewing:
+        if latest.renewing or latest.renew_at > self.wall:
             return
-        session = latest.session
-        idle_due = session.idle is not None and self.wall - session.seen >= self._parts.lifetimes.renewal_interval()
-        if idle_due or latest.reseal:
-            latest.renewing = True
-            task = self.loop.create_task(self._renew(latest), name="renew")
-            self._renewals.add(task)
-            task.add_done_callback(self._renewals.discard)
+        latest.renewing = True
+        task = self.loop.create_task(self._renew(latest), name="renew")
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
 
     async def _renew(self, opened: Opened) -> None:
         try:
@@ -180,55 +186,44 @@ class DataPlane:
         finally:
             opened.renewing = False
 
-    def renewed_cookies(self, opened: Opened) -> list[bytes]:
+    def renewed_cookies(self, opened: Opened) -> tuple[bytes, ...]:
         """Return the Set-Cookie values for a session that was written anew."""
         latest = opened.latest()
         if latest.token == opened.token:
-            return []
+            return ()
         session = latest.session
         max_age = int(session.expires - self.wall) if session.remembered else None
         values = self._parts.session_cookie.set(latest.token, max_age=max_age, now=self.wall)
-        return [value.encode("ascii") for value in values]
+        return tuple(value.encode("ascii") for value in values)
 
     # Records
 
     def record(self, exchange: Exchange) -> None:
         """Count a finished exchange and write its line."""
-        now = self.loop.time()
-        seconds = now - exchange.started
-        plan = exchange.plan
+        plan, head, client, opened = exchange.plan, exchange.head, exchange.client, exchange.opened
+        seconds = self.loop.time() - exchange.started
+        route = "-"
         if plan is not None:
+            route = plan.name
             plan.counters.record(exchange.status, seconds)
-        client, head = exchange.client, exchange.head
-        address = str(client_address(client, head) or "") if client.peer_trusted else client.peer_text
-        self._write_record(
-            address,
-            head.method,
-            head.host,
-            head.path,
-            exchange.status,
-            exchange.sent,
-            seconds,
-            exchange.upstream_took,
-            exchange.opened.session.identity.user if exchange.opened is not None else "",
-            plan.name if plan is not None else "-",
-            exchange.request_id,
-            exchange.error,
-        )
-
-    def _write_record(
-        self, client: str, method: str, host: str, path: str, status: int, sent: int, seconds: float,
-        upstream: float | None, user: str, route: str, request_id: bytes, error: str,
-    ) -> None:  # fmt: skip
-        log = self._parts.access_log
-        if log is None:
+        if self.access_log is None:
             return
-        stamp = self._clock.stamp(self._parts.wall_clock())
-        log.write(
+        self.access_log.write(
             access_line(
-                stamp, client, method, host, path, status, sent, seconds, upstream, user, route,
-                request_id.decode("ascii"), error,
-            )  # fmt: skip
+                self._clock.stamp(self.wall_clock()),
+                str(client_address(client, head) or "") if client.peer_trusted else client.peer_text,
+                head.method,
+                head.host,
+                head.path,
+                exchange.status,
+                exchange.sent,
+                seconds,
+                exchange.upstream_took,
+                opened.session.identity.user if opened is not None else "",
+                route,
+                exchange.request_id.decode("ascii"),
+                exchange.error,
+            )
         )
 
     # Time
@@ -248,7 +243,7 @@ class DataPlane:
     def sweep(self, *, check_sessions: bool) -> None:
         """Look at every connection once: what has waited too long, whose session has ended."""
         now = self.now = self.loop.time()
-        self.wall = self._parts.wall_clock()
+        self.wall = self.wall_clock()
         self.http_date = self._clock.http_date(self.wall)
         for client in list(self._clients):
             if client.deadline <= now:
@@ -265,9 +260,9 @@ class DataPlane:
         for plan in self.plans.values():
             for pool in plan.pools:
                 pool.sweep(now)
-        if self._parts.access_log is not None:
-            self._parts.access_log.flush()
-            self.counters.log_lines_dropped = self._parts.access_log.dropped
+        if self.access_log is not None:
+            self.access_log.flush()
+            self.counters.log_lines_dropped = self.access_log.dropped
 
     # The end
 

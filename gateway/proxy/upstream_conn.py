@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from gateway.proxy.pool import UpstreamPool
 
 
+CR = 0x0D
+
+
+def _ignore(answer: AnswerHead) -> None:
+    """Nobody waits."""
+
+
 class ByteSink(Protocol):
     """What takes an upstream's bytes once the answer's head is known: a relay or a tunnel."""
 
@@ -42,7 +49,7 @@ class UpstreamConn(asyncio.Protocol):
     """A leased or idle connection to one upstream address."""
 
     __slots__ = (
-        "_buffer", "_ended", "_limits", "_parser", "_waiter", "answered", "deadline", "failure", "idle_since",
+        "_buffer", "_ended", "_limits", "_on_informational", "_parser", "_waiter", "answered", "deadline", "failure", "idle_since",
         "leased", "pool", "requests", "sink", "source", "transport",
     )  # fmt: skip
 
@@ -62,7 +69,8 @@ class UpstreamConn(asyncio.Protocol):
         self._parser = parser
         self._limits = limits
         self._buffer = b""
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[AnswerHead] | None = None
+        self._on_informational: Callable[[AnswerHead], None] = _ignore
         self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,6 +85,7 @@ class UpstreamConn(asyncio.Protocol):
         """Begin a request."""
         self.leased = True
         self.answered = False
+        self._waiter = None
         self.requests += 1
 
     def send(self, data: bytes) -> None:
@@ -84,48 +93,60 @@ class UpstreamConn(asyncio.Protocol):
         if self.transport is not None and not self._ended:
             self.transport.write(data)
 
-    async def answer_head(self, on_informational: Callable[[AnswerHead], None]) -> AnswerHead:
-        """Return the head of the final answer, or of a 101.
+    def answer_head(self, on_informational: Callable[[AnswerHead], None]) -> asyncio.Future[AnswerHead]:
+        """Return a future of the head of the final answer, or of a 101; a 1xx goes to ``on_informational``.
 
-        Raises UpstreamError (502) where the upstream closes or answers nonsense, or what `fail` was given.
+        It raises UpstreamError (502) where the upstream closes or answers nonsense, or what `fail` was given.
         """
-        while True:
-            try:
-                head = self._parse_head()
-            except BadSyntax as error:
-                raise UpstreamError(502, str(error), sent=True) from error
-            if head is None:
-                if self.failure is not None:
-                    raise self.failure
-                if self._ended:
-                    raise UpstreamError(502, "the upstream closed the connection before its answer", sent=True)
-                self._waiter = self.pool.loop.create_future()
-                try:
-                    await self._waiter
-                finally:
-                    self._waiter = None
-            elif head.status >= 200 or head.status == 101:
-                return head
-            else:
-                on_informational(head)
+        self._waiter = self.pool.loop.create_future()
+        self._on_informational = on_informational
+        self._look_for_head()
+        return self._waiter
+
+    def _look_for_head(self) -> None:
+        """Settle the waiting future, if it can be."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        try:
+            while (head := self._parse_head()) is not None:
+                if head.status >= 200 or head.status == 101:
+                    waiter.set_result(head)
+                    return
+                self._on_informational(head)
+        except BadSyntax as error:
+            waiter.set_exception(UpstreamError(502, str(error), sent=True))
+            return
+        if self.failure is not None:
+            waiter.set_exception(self.failure)
+        elif self._ended:
+            waiter.set_exception(UpstreamError(502, "the upstream closed the connection before its answer", sent=True))
 
     def _parse_head(self) -> AnswerHead | None:
         buffer = self._buffer
+        if not buffer:
+            return None
         end = buffer.find(b"\r\n\r\n")
-        if end >= 0:
-            first = buffer.find(b"\n")
-            if buffer[first - 1 : first] == b"\r":
-                self._buffer = buffer[end + 4 :]
-                return self._parser.parse(buffer[:end])
-        if buffer and (end := buffer.find(b"\n\n")) >= 0 and b"\r" not in buffer[:end]:
+        if end >= 0 and buffer[buffer.find(b"\n") - 1] == CR:
+            self._buffer = buffer[end + 4 :]
+            return self._parser.parse(buffer[:end])
+        if (end := buffer.find(b"\n\n")) >= 0 and b"\r" not in buffer[:end]:
             # A head with bare LF throughout (RFC 9112 §2.2 lets a recipient take it); we write CRLF.
             self._buffer = buffer[end + 2 :]
             return self._parser.parse(buffer[:end].replace(b"\n", b"\r\n"))
         if len(buffer) > self._limits.answer_head:
             raise BadSyntax("the head of an answer is over the limit")
-        if buffer and not b"HTTP/1."[: len(buffer)] == buffer[:7]:
+        if not buffer.startswith(b"HTTP/1."[: len(buffer)]):
             raise BadSyntax("an answer that is not HTTP/1")
         return None
+
+    def take_rest(self, length: int | None) -> bytes | None:
+        """Return the whole body, if it is ``length`` bytes and just these have come; else leave them for the relay."""
+        data = self._buffer
+        if len(data) != length:
+            return None
+        self._buffer = b""
+        return data
 
     def take_buffer(self) -> bytes:
         """Return the bytes that came after the head, for the relay."""
@@ -143,7 +164,7 @@ class UpstreamConn(asyncio.Protocol):
         elif self.leased:
             self.answered = True
             self._buffer = self._buffer + data if self._buffer else data
-            self._wake()
+            self._look_for_head()
         else:
             self.close()
 
@@ -166,18 +187,14 @@ class UpstreamConn(asyncio.Protocol):
             self.pool.forget(self)
         if self.source is not None:
             self.source.resume()
-        self._wake()
+        self._look_for_head()
 
     def fail(self, error: Exception) -> None:
         """Make the exchange that waits for the answer fail with ``error``."""
         self.failure = error
         if self.sink is not None:
             self.sink.upstream_closed(error)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._look_for_head()
 
     def pause_writing(self) -> None:
         """Pause whoever feeds us."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.core.session import Session
+from gateway.core.session import Lifetimes, Session
 from gateway.errors import BadToken
 from gateway.sessions.payload import dump_session, parse_session
 from gateway.sessions.recent import RecentSessions
@@ -19,9 +19,15 @@ class CookieStore:
     """A `SessionStore` whose tokens are the sessions."""
 
     def __init__(
-        self, keys: KeyRing, revocations: Revocations, recent: RecentSessions, clock: Callable[[], float]
+        self,
+        keys: KeyRing,
+        revocations: Revocations,
+        recent: RecentSessions,
+        lifetimes: Lifetimes,
+        clock: Callable[[], float],
     ) -> None:
         self._keys = keys
+        self._renewal_interval = lifetimes.renewal_interval()
         self._revocations = revocations
         self._recent = recent
         self._clock = clock
@@ -30,12 +36,19 @@ class CookieStore:
     async def load(self, token: str, now: float) -> Opened:
         """Open a sealed session. Raises BadToken where it is forged, over or ended."""
         session = parse_session(self._keys.open(PURPOSE, token))
-        until = session.ends()
-        if until <= now:
+        if session.ends() <= now:
             raise BadToken("the session is over")
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
-        opened = Opened(session, token, until, reseal=not self._keys.seals_with_first(token))
+        opened = self._opened(session, token)
+        if not self._keys.seals_with_first(token):
+            opened.renew_at = 0.0
+        return opened
+
+    def _opened(self, session: Session, token: str) -> Opened:
+        opened = Opened(session, token, session.ends())
+        if session.idle is not None:
+            opened.renew_at = session.seen + self._renewal_interval
         self._recent.put(opened)
         return opened
 
@@ -49,9 +62,7 @@ class CookieStore:
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
         token = self._keys.seal(PURPOSE, dump_session(session))
-        opened = Opened(session, token, session.ends())
-        self._recent.put(opened)
-        return opened
+        return self._opened(session, token)
 
     async def replace(self, old: Session | None, new: Session) -> Opened:
         """Seal ``new``, end ``old``."""

@@ -38,7 +38,9 @@ def parse_session(data: bytes) -> Session:
     if data[:1] != VERSION:
         raise BadToken("a session of a format this version does not know")
     try:
-        raw_id, created, seen, expires, idle, remembered, user, name, email, groups, method, *more = json.loads(data[1:])
+        raw_id, created, seen, expires, idle, remembered, user, name, email, groups, method, *more = json.loads(
+            data[1:]
+        )
         session_id = b64decode(raw_id, validate=True)
         claims = more[0] if more else {}
         identity = Identity(str(user), str(name), str(email), tuple(map(str, groups)), str(method), dict(claims))

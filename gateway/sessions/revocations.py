@@ -63,7 +63,9 @@ class Revocations:
     async def add_user(self, user: str, now: float) -> None:
         """End every session of a user that was created up to now. Raises StoreUnavailable."""
         self._users[user] = now
-        await self._write("INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, now, now + self._lifetime), now)
+        await self._write(
+            "INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, now, now + self._lifetime), now
+        )
 
     async def check(self) -> None:
         """Raise StoreUnavailable unless the file can be read."""

@@ -18,8 +18,8 @@ class Opened:
     """The session's end by this token, seconds since the epoch: see `Session.ends`."""
     headers: dict[str, bytes] = field(default_factory=dict)
     """Identity header bytes by route name, made once per session and route."""
-    reseal: bool = False
-    """Whether the token should be written anew at once, as when its key is no longer the first."""
+    renew_at: float = float("inf")
+    """From when on the session is to be written anew, seconds since the epoch."""
     renewing: bool = False
     renewed: Opened | None = None
     """The same session as written anew, for the next answer's Set-Cookie."""

@@ -26,7 +26,8 @@ MAX_VALUES = 200_000
 MAX_NUMBER = 100
 """Characters of a number; Python refuses to read those of thousands of digits."""
 
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_HASH_PART = re.compile(r"\$[^${}]{8,}")
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -111,7 +112,8 @@ def key_text(path: KeyPath) -> str:
         elif _PLAIN_KEY.fullmatch(part):
             text += f".{part}" if text else part
         else:
-            text += f'["{printable(part)}"]'
+            # A hash without quotes may have been cut at its commas into such keys.
+            text += f'["{printable(_HASH_PART.sub("$…", part), 40)}"]'
     return text
 
 

@@ -48,7 +48,7 @@ class ShortForm:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def expand(value: Any) -> Any:
-            return {self._key: value} if isinstance(value, str) else value
+            return value if isinstance(value, dict) else {self._key: value}
 
         return core_schema.no_info_before_validator_function(expand, handler(source))
 

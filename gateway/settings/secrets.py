@@ -69,6 +69,8 @@ def password_hash(value: object) -> str:
     if not value.startswith("$argon2id$"):
         raise Misfit(f"a hash that is not argon2id; {NEW_HASH}")
     match = _PHC.fullmatch(value)
+    if "," not in value:
+        raise Misfit("a hash that ends at its first comma; put the whole hash in quotes")
     if match is None:
         raise Misfit(f"not a whole argon2id hash: $argon2id$v=19$m=…,t=…,p=…$salt$hash; {NEW_HASH}")
     memory, iterations, lanes = int(match[1]), int(match[2]), int(match[3])

@@ -22,13 +22,13 @@ SIZE_UNITS = {
 MAX_DURATION = 3650 * 86400
 MAX_SIZE = 1024**5
 
-DURATION_PATTERN = r"[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)"
-SIZE_PATTERN = r"[0-9]{1,15}(B|KiB|MiB|GiB|KB|kB|MB|GB)?"
+DURATION_PATTERN = r"[0-9]{1,12}(\.[0-9]{1,3})?(ms|s|m|h|d)"
+SIZE_PATTERN = r"[0-9]{1,16}(B|KiB|MiB|GiB|KB|kB|MB|GB)?"
 NAME_PATTERN = r"[a-z0-9_-]{1,64}"
 METHOD_PATTERN = r"[A-Z0-9!#$%&'*+.^_`|~-]{1,32}"
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
-_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|KB|kB|MB|GB)?")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"([0-9]{1,16})(B|KiB|MiB|GiB|KB|kB|MB|GB)?")
 _NAME = re.compile(NAME_PATTERN)
 _METHOD = re.compile(METHOD_PATTERN)
 _EMAIL_LOCAL = re.compile(r"[^\s@\[\]?\"(),:;<>\\]+")

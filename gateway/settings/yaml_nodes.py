@@ -58,7 +58,8 @@ class CoreLoader(Reader, Scanner, Parser, Composer, BaseResolver):
         """Compose one node, unless it lies too deep."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise ComposerError(None, None, f"nesting of more than {MAX_DEPTH} levels", self.get_mark())
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, f"nesting of more than {MAX_DEPTH} levels", mark)
         try:
             node: Node | None = super().compose_node(parent, index)  # type: ignore[arg-type]
             return node

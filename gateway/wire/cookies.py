@@ -111,7 +111,7 @@ class KnownCookies(dict[bytes, PickedCookies]):
         self[line] = picked
         return picked
 
-    def of(self, lines: list[bytes]) -> PickedCookies:
+    def of(self, lines: tuple[bytes, ...]) -> PickedCookies:
         """Return what the Cookie lines of one request hold."""
         if not lines:
             return NO_COOKIES

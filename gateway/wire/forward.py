@@ -31,30 +31,23 @@ STATUS_LINES = {s: b"HTTP/1.1 %d %b" % (s, REASONS.get(s, b"Unknown")) for s in 
 """Own reason phrases: an upstream's may hold anything."""
 
 
-def request_head(
-    head: RequestHead,
-    *,
-    target: bytes,
-    host: bytes,
-    cookie: bytes,
-    added: bytes,
-    websocket: bool,
-) -> bytes:
+def request_head(head: RequestHead, target: bytes, host: bytes, cookie: bytes, added: bytes, websocket: bool) -> bytes:
     """Return the head to send upstream.
 
     ``added`` are whole lines with CRLF that only the gateway may say: forwarded, identity, request id.
     """
-    parts = [b"%b %b HTTP/1.1" % (head.method.encode("ascii"), target), b"Host: " + host, *head.lines]
+    parts = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method.encode("ascii"), target, host), *head.lines]
     if cookie:
         parts.append(b"Cookie: " + cookie)
-    if head.chunked:
-        parts.append(b"Transfer-Encoding: chunked")
-    elif head.content_length is not None:
-        parts.append(b"Content-Length: %d" % head.content_length)
-    if head.expect and head.version:
-        parts.append(b"Expect: 100-continue")
-    if websocket:
-        parts.append(b"Upgrade: websocket\r\nConnection: Upgrade")
+    if head.unusual:
+        if head.chunked:
+            parts.append(b"Transfer-Encoding: chunked")
+        elif head.content_length is not None:
+            parts.append(b"Content-Length: %d" % head.content_length)
+        if head.expect and head.version:
+            parts.append(b"Expect: 100-continue")
+        if websocket:
+            parts.append(b"Upgrade: websocket\r\nConnection: Upgrade")
     parts.append(added)
     return b"\r\n".join(parts) + b"\r\n"
 
@@ -62,20 +55,25 @@ def request_head(
 class AnswerFraming:
     """How an answer's body goes to the client."""
 
-    __slots__ = ("body_follows", "chunked_out", "close", "lines")
+    __slots__ = ("body_follows", "chunked_out", "close", "lines", "size")
 
-    def __init__(self, answer: AnswerHead, request: RequestHead, *, close: bool) -> None:
+    def __init__(self, answer: AnswerHead, request: RequestHead, close: bool) -> None:
         self.close = close
         """Whether this answer is the connection's last."""
         self.chunked_out = False
+        self.size: int | None = 0
+        """Bytes of the body that follows, if that is known beforehand."""
         self.lines: list[bytes] = []
         status = answer.status
         self.body_follows = not (request.method == "HEAD" or status in BODILESS or status < 200)
         if answer.content_length is not None:
+            if self.body_follows:
+                self.size = answer.content_length
             # HEAD and 304 keep the length they speak of; 1xx and 204 have none (RFC 9110 §8.6).
             if status != 204 and status >= 200:
                 self.lines.append(b"Content-Length: %d" % answer.content_length)
         elif self.body_follows:
+            self.size = None
             if request.version:
                 self.chunked_out = True
                 self.lines.append(b"Transfer-Encoding: chunked")
@@ -87,14 +85,17 @@ class AnswerFraming:
             self.lines.append(b"Connection: keep-alive")
 
 
-def answer_head(answer: AnswerHead, framing: AnswerFraming, cookies: list[bytes], date: bytes, added: bytes) -> bytes:
-    """Return the head to send to the client; ``cookies`` are Set-Cookie values, ``added`` whole lines."""
+def answer_head(
+    answer: AnswerHead, framing: AnswerFraming, cookies: tuple[bytes, ...], date: bytes, request_id: bytes
+) -> bytes:
+    """Return the head to send to the client; ``cookies`` are Set-Cookie values."""
     parts = [STATUS_LINES[answer.status], *answer.lines, *framing.lines]
     if cookies:
         parts += [b"Set-Cookie: " + value for value in cookies]
-    if b"date" not in answer.noted:
+    if not answer.has_date:
         parts.append(b"Date: " + date)
-    return b"\r\n".join(parts) + b"\r\n" + added + b"\r\n"
+    parts.append(b"X-Request-Id: %b\r\n\r\n" % request_id)
+    return b"\r\n".join(parts)
 
 
 def informational_head(answer: AnswerHead) -> bytes:
@@ -102,16 +103,14 @@ def informational_head(answer: AnswerHead) -> bytes:
     return b"\r\n".join([STATUS_LINES[answer.status], *answer.lines]) + b"\r\n\r\n"
 
 
-def foreign_cookies(answer: AnswerHead, picker: CookiePicker) -> list[bytes]:
+def foreign_cookies(answer: AnswerHead, picker: CookiePicker) -> tuple[bytes, ...]:
     """Return the cookies an upstream may set: all but the gateway's own, in any case of their prefix."""
-    return [
-        value
-        for value in answer.set_cookies
-        if not picker.claims(value.partition(b"=")[0].strip(b" \t"))
-    ]
+    return tuple(value for value in answer.set_cookies if not picker.claims(value.partition(b"=")[0].strip(b" \t")))
 
 
-def add_header_rules(lines: list[bytes], set_headers: tuple[tuple[bytes, bytes], ...], drop: frozenset[bytes]) -> list[bytes]:
+def add_header_rules(
+    lines: list[bytes], set_headers: tuple[tuple[bytes, bytes], ...], drop: frozenset[bytes]
+) -> list[bytes]:
     """Apply a route's own header rules to request lines: ``drop`` holds lower-case names."""
     if drop:
         lines = [line for line in lines if line.partition(b":")[0].lower() not in drop]

@@ -13,7 +13,9 @@ from gateway.core.limits import Limits
 from gateway.wire.grammar import DIGITS, BadSyntax, consists_of, is_token
 from gateway.wire.headers import (
     ConnectionLine,
+    ContentTypeLine,
     CookieLine,
+    DateLine,
     DroppedLine,
     ExpectLine,
     ForwardedLine,
@@ -31,10 +33,11 @@ from gateway.wire.headers import (
     parse_host,
 )
 from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
-from gateway.wire.target import Target, parse_target, split_absolute
+from gateway.wire.target import parse_target, simple_path, split_absolute
 
 HTTP_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")}
+STATUSES = {b"%d" % status: status for status in range(100, 600)}
 MAX_METHOD = 32
 
 REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
@@ -91,11 +94,8 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"transfer-encoding": TransferEncodingLine,
     b"upgrade": UpgradeLine,
     b"set-cookie": SetCookieLine,
-    b"date": NotedLine,
-    b"content-type": NotedLine,
-    b"sec-websocket-accept": NotedLine,
-    b"sec-websocket-protocol": NotedLine,
-    b"sec-websocket-extensions": NotedLine,
+    b"date": DateLine,
+    b"content-type": ContentTypeLine,
     b"proxy-connection": DroppedLine,
     b"proxy-authenticate": DroppedLine,
     b"keep-alive": DroppedLine,
@@ -114,6 +114,10 @@ class MessageHead:
     """What both directions share. Defaults stand at the class: most heads set few of them."""
 
     connection: frozenset[bytes] = frozenset()
+    nominated: frozenset[bytes] = frozenset()
+    """Header names that Connection says are for this hop only."""
+    close = False
+    """Whether Connection says that this is the last message."""
     content_length: int | None = None
     chunked = False
     upgrade: bytes | None = None
@@ -122,15 +126,20 @@ class MessageHead:
     host_value: bytes | None = None
     version = 1
     """The minor version: 0 or 1."""
+    noted: Mapping[bytes, bytes] = {}
+    """Values of the lines that something of ours depends on, by lower-case name."""
+    cookie_lines: tuple[bytes, ...] = ()
+    set_cookies: tuple[bytes, ...] = ()
+    stripped: tuple[HeaderLine, ...] = ()
+    forwarded: tuple[HeaderLine, ...] = ()
+    has_date = False
+    content_type = b""
+    unusual = False
+    """Whether a request has a body, an expectation, an upgrade or hops: what a plain GET has not."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         """Lines to forward as they are, in order."""
-        self.noted: dict[bytes, bytes] = {}
-        self.cookie_lines: list[bytes] = []
-        self.set_cookies: list[bytes] = []
-        self.stripped: list[HeaderLine] = []
-        self.forwarded: list[HeaderLine] = []
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of a plain header by its lower-case name; for rare paths, it scans."""
@@ -150,15 +159,13 @@ class MessageHead:
 
     def keeps_alive(self) -> bool:
         """Tell whether the sender offers a further message on this connection (RFC 9112 §9.3)."""
-        if self.version == 0:
-            return b"keep-alive" in self.connection and b"close" not in self.connection
-        return b"close" not in self.connection
+        if self.close:
+            return False
+        return bool(self.version) or b"keep-alive" in self.connection
 
     def drop_nominated(self) -> None:
         """Remove the lines that Connection names; those that mean something to us stay (RFC 9110 §7.6.1)."""
-        names = self.connection - {b"close", b"keep-alive", b"upgrade"}
-        if names:
-            self.lines = [line for line in self.lines if line.partition(b":")[0].lower() not in names]
+        self.lines = [line for line in self.lines if line.partition(b":")[0].lower() not in self.nominated]
 
 
 class RequestHead(MessageHead):
@@ -192,17 +199,18 @@ class RequestParser:
 
     def parse(self, data: bytes) -> RequestHead:
         """Parse a head, given without its final CRLFCRLF. Raises BadSyntax with the status to answer."""
-        lines = data.split(b"\r\n")
+        request_line, _, rest = data.partition(b"\r\n")
         head = RequestHead()
-        self._request_line(head, lines[0])
-        if len(lines) > self._limits.headers + 1:
+        self._request_line(head, request_line)
+        lines = rest.split(b"\r\n") if rest else []
+        if len(lines) > self._limits.headers:
             raise BadSyntax("too many headers", 431)
         known = self._known
-        keep = head.lines.append
-        for line in lines[1:] if len(lines) > 1 else ():
+        plain = head.lines
+        for line in lines:
             entry = known[line]
-            if entry.plain:
-                keep(line)
+            if entry is None:
+                plain.append(line)
             else:
                 entry.apply(head)
         self._check(head)
@@ -247,9 +255,10 @@ class RequestParser:
             if head.target == b"*":
                 return
             target = head.target
-        found: Target = parse_target(target)
-        head.path = found.path
-        if found.readings:
+        head.path = simple_path(target)
+        if not head.path:
+            found = parse_target(target)
+            head.path = found.path
             head.readings = found.readings
             head.encoded_slash = found.encoded_slash
 
@@ -273,25 +282,26 @@ class AnswerParser:
 
     def parse(self, data: bytes) -> AnswerHead:
         """Parse a head, given without its final empty line. Raises BadSyntax: the upstream is at fault."""
-        lines = data.split(b"\r\n")
+        status_line, _, rest = data.partition(b"\r\n")
         head = AnswerHead()
-        status_line = lines[0]
         minor = HTTP_VERSIONS.get(status_line[:8])
-        status = status_line[9:12]
         if minor is None or status_line[8:9] != b" " or status_line[12:13] not in (b" ", b""):
             raise BadSyntax("a status line that is none")
-        if len(status) != 3 or not consists_of(status, DIGITS) or not 100 <= int(status) <= 599:
+        status = STATUSES.get(status_line[9:12])
+        if status is None:
             raise BadSyntax("a status outside 100 to 599")
-        head.status = int(status)
-        head.version = minor
-        if len(lines) > self._limits.answer_headers + 1:
+        head.status = status
+        if not minor:
+            head.version = 0
+        lines = rest.split(b"\r\n") if rest else []
+        if len(lines) > self._limits.answer_headers:
             raise BadSyntax("too many headers in an answer")
         known = self._known
-        keep = head.lines.append
-        for line in lines[1:] if len(lines) > 1 else ():
+        plain = head.lines
+        for line in lines:
             entry = known[line]
-            if entry.plain:
-                keep(line)
+            if entry is None:
+                plain.append(line)
             else:
                 entry.apply(head)
         if head.chunked and (head.content_length is not None or not minor):

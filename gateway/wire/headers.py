@@ -21,10 +21,9 @@ MEMO_LINE_BYTES = 2048
 
 
 class HeaderLine:
-    """One validated line. Plain ones are forwarded as they came; others say what they mean."""
+    """One validated line that means something to a gateway; what it means is in `apply`."""
 
     __slots__ = ("name", "value")
-    plain = False
 
     def __init__(self, name: bytes, value: bytes) -> None:
         self.name = name
@@ -40,13 +39,6 @@ class HeaderLine:
         return self.name + b": " + self.value
 
 
-class PlainLine(HeaderLine):
-    """A line that means nothing to a gateway."""
-
-    __slots__ = ()
-    plain = True
-
-
 class DroppedLine(HeaderLine):
     """Never forwarded: it is for one hop only, or nobody may say it but us."""
 
@@ -60,7 +52,7 @@ class StrippedLine(HeaderLine):
 
     def apply(self, head: MessageHead) -> None:
         """Keep it for the routes that ask for it."""
-        head.stripped.append(self)
+        head.stripped += (self,)
 
 
 class ForwardedLine(HeaderLine):
@@ -70,7 +62,7 @@ class ForwardedLine(HeaderLine):
 
     def apply(self, head: MessageHead) -> None:
         """Keep it for the trust decision."""
-        head.forwarded.append(self)
+        head.forwarded += (self,)
 
 
 class HostLine(HeaderLine):
@@ -93,15 +85,21 @@ class HostLine(HeaderLine):
 class ConnectionLine(HeaderLine):
     """The Connection field, as a set of lower-case tokens."""
 
-    __slots__ = ("options",)
+    __slots__ = ("close", "nominated", "options")
 
     def __init__(self, name: bytes, value: bytes) -> None:
         super().__init__(name, value)
         self.options = tokens(value)
+        self.close = b"close" in self.options
+        self.nominated = self.options - {b"close", b"keep-alive", b"upgrade"}
 
     def apply(self, head: MessageHead) -> None:
         """Add the options to those of the head."""
         head.connection = head.connection | self.options if head.connection else self.options
+        if self.close:
+            head.close = True
+        if self.nominated:
+            head.nominated |= self.nominated
 
 
 class LengthLine(HeaderLine):
@@ -120,6 +118,7 @@ class LengthLine(HeaderLine):
         if head.content_length is not None:
             raise BadSyntax("more than one Content-Length")
         head.content_length = self.length
+        head.unusual = True
 
 
 class TransferEncodingLine(HeaderLine):
@@ -131,7 +130,7 @@ class TransferEncodingLine(HeaderLine):
         """Mark the body as chunked."""
         if self.value.lower() != b"chunked" or head.chunked:
             raise BadSyntax("a Transfer-Encoding other than chunked", 501)
-        head.chunked = True
+        head.chunked = head.unusual = True
 
 
 class CookieLine(HeaderLine):
@@ -141,7 +140,7 @@ class CookieLine(HeaderLine):
 
     def apply(self, head: MessageHead) -> None:
         """Add it to the head's cookie lines."""
-        head.cookie_lines.append(self.value)
+        head.cookie_lines += (self.value,)
 
 
 class SetCookieLine(HeaderLine):
@@ -151,7 +150,7 @@ class SetCookieLine(HeaderLine):
 
     def apply(self, head: MessageHead) -> None:
         """Keep it apart."""
-        head.set_cookies.append(self.value)
+        head.set_cookies += (self.value,)
 
 
 class ExpectLine(HeaderLine):
@@ -162,6 +161,7 @@ class ExpectLine(HeaderLine):
     def apply(self, head: MessageHead) -> None:
         """Note it."""
         head.expect = self.value.lower()
+        head.unusual = True
 
 
 class UpgradeLine(HeaderLine):
@@ -172,6 +172,7 @@ class UpgradeLine(HeaderLine):
     def apply(self, head: MessageHead) -> None:
         """Note it; a second line makes one that nobody knows."""
         head.upgrade = self.value.lower() if head.upgrade is None else b"(repeated)"
+        head.unusual = True
 
 
 class NotedLine(HeaderLine):
@@ -182,7 +183,34 @@ class NotedLine(HeaderLine):
     def apply(self, head: MessageHead) -> None:
         """Forward it and note it."""
         head.lines.append(self.bytes())
-        head.noted[self.name] = self.value
+        head.noted = {**head.noted, self.name: self.value}
+        head.unusual = True
+
+
+class DateLine(HeaderLine):
+    """The Date of an answer; one without gets ours."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        super().__init__(name, value)
+        self.line = self.bytes()
+
+    def apply(self, head: MessageHead) -> None:
+        """Forward it and say that there is one."""
+        head.lines.append(self.line)
+        head.has_date = True
+
+
+class ContentTypeLine(DateLine):
+    """The Content-Type of an answer: event streams may be silent for longer."""
+
+    __slots__ = ()
+
+    def apply(self, head: MessageHead) -> None:
+        """Forward it and note it."""
+        head.lines.append(self.line)
+        head.content_type = self.value
 
 
 class MaxForwardsLine(NotedLine):
@@ -191,8 +219,9 @@ class MaxForwardsLine(NotedLine):
     __slots__ = ()
 
     def apply(self, head: MessageHead) -> None:
-        """Note it; `wire.forward` writes it."""
-        head.noted[self.name] = self.value
+        """Note it; who forwards the request writes it."""
+        head.noted = {**head.noted, self.name: self.value}
+        head.unusual = True
 
 
 LineType = Callable[[bytes, bytes], HeaderLine]
@@ -239,13 +268,15 @@ def normalised(name: bytes) -> bytes:
 class LineTable:
     """Which header names mean what, for one direction."""
 
-    def __init__(self, exact: Mapping[bytes, LineType], stripped: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
+    def __init__(
+        self, exact: Mapping[bytes, LineType], stripped: frozenset[bytes], prefixes: tuple[bytes, ...]
+    ) -> None:
         self._exact = exact
         self._stripped = stripped
         self._prefixes = prefixes
 
-    def line(self, name: bytes, value: bytes) -> HeaderLine:
-        """Return the line for a valid name and value."""
+    def line(self, name: bytes, value: bytes) -> HeaderLine | None:
+        """Return what a valid name and value mean; None if nothing: the line is forwarded as it came."""
         lower = name.lower()
         kind = self._exact.get(lower)
         if kind is not None:
@@ -255,10 +286,10 @@ class LineTable:
             return StrippedLine(alias, value)
         if alias in self._exact and self._exact[alias] is not NotedLine:
             return DroppedLine(lower, value)
-        return PlainLine(lower, value)
+        return None
 
 
-class KnownLines(dict[bytes, HeaderLine]):
+class KnownLines(dict[bytes, HeaderLine | None]):
     """Header lines by their exact bytes; an unknown one is parsed, checked and remembered.
 
     Bounded: at `MEMO_LINES` it starts anew, so that odd clients cost themselves time and nobody memory.
@@ -270,7 +301,7 @@ class KnownLines(dict[bytes, HeaderLine]):
         self._line_limit = line_limit
         self._cookie_limit = cookie_limit
 
-    def __missing__(self, line: bytes) -> HeaderLine:
+    def __missing__(self, line: bytes) -> HeaderLine | None:
         name, colon, value = line.partition(b":")
         if not colon or not is_token(name):
             raise BadSyntax("a header line without a proper name")

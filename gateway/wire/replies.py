@@ -43,7 +43,14 @@ class OwnAnswers:
     csp: str = "default-src 'none'"
 
     def answer(
-        self, status: int, request: RequestHead | None, request_id: bytes, date: bytes, *, close: bool, extra: tuple[bytes, ...] = ()
+        self,
+        status: int,
+        request: RequestHead | None,
+        request_id: bytes,
+        date: bytes,
+        *,
+        close: bool,
+        extra: tuple[bytes, ...] = (),
     ) -> bytes:
         """Return the whole answer; ``request`` is None where its head could not be understood."""
         if status == 204:

@@ -13,7 +13,7 @@ from gateway.wire.grammar import BadSyntax, consists_of
 
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _SIMPLE_PATH = _LETTERS + b"-_~!$&'()*+,=:@./"
-_PATH = _SIMPLE_PATH + b"%;[]^`{|}\"<>"
+_PATH = _SIMPLE_PATH + b'%;[]^`{|}"<>'
 _QUERY = bytes(range(0x21, 0x7F)).replace(b"#", b"")
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -38,6 +38,14 @@ class Target:
         self.encoded_slash = encoded_slash
 
 
+def simple_path(target: bytes) -> str:
+    """Return the path of a target that starts with ``/`` and has one reading only, as nearly all; else ``""``."""
+    path, _, query = target.partition(b"?")
+    if path.translate(None, _SIMPLE_PATH) or b"//" in path or b"/." in path or query.translate(None, _QUERY):
+        return ""
+    return path.decode("ascii")
+
+
 def parse_target(target: bytes) -> Target:
     """Check an origin-form target. Raises BadSyntax where it can be read in two ways."""
     path, mark, query = target.partition(b"?")
@@ -45,13 +53,6 @@ def parse_target(target: bytes) -> Target:
         raise BadSyntax("a character in the query that must be encoded")
     if not path.startswith(b"/"):
         raise BadSyntax("a target that is no path")
-    if consists_of(path, _SIMPLE_PATH) and b"//" not in path and b"/." not in path:
-        return Target(path.decode("ascii"))
-    return _odd_target(path)
-
-
-def _odd_target(path: bytes) -> Target:
-    """Read a path with escapes, empty segments, parameters or dots."""
     if not consists_of(path, _PATH):
         raise BadSyntax("a character in the path that must be encoded")
     if _BAD_ESCAPE.search(path) or _CONTROL_ESCAPE.search(path) or _DOUBLE_ESCAPE.search(path):

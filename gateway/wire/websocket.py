@@ -53,18 +53,17 @@ def check_answer(head: RequestHead, answer: AnswerHead) -> None:
     if answer.upgrade != b"websocket" or b"upgrade" not in answer.connection:
         raise BadSyntax("a 101 to something else than WebSocket")
     key = head.get(b"sec-websocket-key") or b""
-    if answer.noted.get(b"sec-websocket-accept") != accept_key(key):
+    if answer.get_all(b"sec-websocket-accept") != [accept_key(key)]:
         raise BadSyntax("a 101 with a wrong Sec-WebSocket-Accept")
-    chosen = answer.noted.get(b"sec-websocket-protocol")
+    chosen = answer.get(b"sec-websocket-protocol")
     if chosen is not None and chosen.lower() not in _offered(head, b"sec-websocket-protocol"):
         raise BadSyntax("a 101 with a sub-protocol that was not offered")
-    extensions = answer.noted.get(b"sec-websocket-extensions", b"")
-    names = {name.partition(b";")[0].strip() for name in tokens(extensions)}
+    names = {name.partition(b";")[0].strip() for name in _offered(answer, b"sec-websocket-extensions")}
     if not names <= {name.partition(b";")[0].strip() for name in _offered(head, b"sec-websocket-extensions")}:
         raise BadSyntax("a 101 with an extension that was not offered")
 
 
-def _offered(head: RequestHead, name: bytes) -> frozenset[bytes]:
+def _offered(head: RequestHead | AnswerHead, name: bytes) -> frozenset[bytes]:
     return tokens(b",".join(head.get_all(name)))
 
 

@@ -12,6 +12,7 @@ import pytest
 from bench import procfs
 from bench.bars import Bar
 from bench.contestants.login import cookie_pairs
+from bench.instructions import parse_count
 from bench.load import Load, Wrk, parse_load
 from bench.process import BenchError, Process, free_port
 from bench.report import number, page, table
@@ -24,11 +25,23 @@ STAT = "4242 (a (b) c) S 17 4242 4242 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 1 0 1
 
 def row(variant: str, number: int, cpu_seconds: float, case: str = "proxying", requests: int = 1000) -> Row:
     load = Load(requests, 2.0, 4 * 1024**2, 0, 0, 1.5, 9.0)
-    return Row(case, variant, number, load, cpu_seconds, 2048, 4 * 1024**2, 0.02)
+    return Row(
+        case,
+        variant,
+        number,
+        load,
+        procfs.CpuTime(cpu_seconds / 2, cpu_seconds / 2),
+        2048,
+        4 * 1024**2,
+        0.01,
+        2_000_000,
+    )
 
 
 def test_cpu_time_is_user_and_system_time_whatever_the_program_is_called() -> None:
-    assert procfs.cpu_ticks(STAT) == 200
+    found = procfs.parse_cpu_time(STAT)
+    assert (found.user, found.kernel) == (150 / procfs.TICKS, 50 / procfs.TICKS)
+    assert found.total == 200 / procfs.TICKS
     assert procfs.parent(STAT) == 17
 
 
@@ -43,12 +56,18 @@ def test_the_time_of_a_core_leaves_out_idling_and_interrupts() -> None:
     assert procfs.parse_core(text, 1) == procfs.CoreTime(used=3.0, stolen=2.0)
 
 
+def test_instructions_are_none_where_they_cannot_be_counted() -> None:
+    assert parse_count("# started\n\n1178365,,instructions:u,135538990,100.00,0.31,insn per cycle\n") == 1178365
+    assert parse_count("<not supported>,,instructions,0,100.00,,\n") is None
+    assert parse_count("") is None
+
+
 def test_the_cpu_time_of_this_process_grows_with_work() -> None:
-    before = procfs.cpu_seconds(os.getpid())
+    before = procfs.cpu_time(os.getpid())
     end = time.process_time() + 0.2
     while time.process_time() < end:
         pass
-    assert procfs.cpu_seconds(os.getpid()) - before >= 0.1
+    assert (procfs.cpu_time(os.getpid()) - before).total >= 0.1
 
 
 def test_the_children_of_a_process_belong_to_its_tree(tmp_path: Path) -> None:
@@ -97,7 +116,8 @@ def test_a_ratio_without_baseline_is_none() -> None:
 def test_figures_are_per_request_and_per_mib() -> None:
     one = row("ours", 0, 0.02)
     assert (one.cpu_us, one.cpu_us_per_mib, one.mib_per_second) == pytest.approx((20.0, 5000.0, 2.0))
-    assert (one.cpu_share, one.lost_share) == pytest.approx((0.01, 0.01))
+    assert one.thousand_instructions == pytest.approx(2.0)
+    assert one.cpu_share == pytest.approx(0.01)
 
 
 def test_a_spread_is_the_median_and_the_bounds() -> None:
@@ -112,7 +132,9 @@ def test_a_bar_has_one_bound_or_two() -> None:
     assert Bar("low", lambda rows, idle_rows: None, at_most=2.0).bound() == "≤ 2"
 
 
-@pytest.mark.parametrize(("value", "text"), [(15544.3, "15 544"), (411.2, "411"), (54.21, "54.2"), (1.853, "1.85")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(15544.3, "15 544"), (411.2, "411"), (54.21, "54.2"), (1.853, "1.85"), (0.0, "–")]
+)
 def test_figures_are_rounded_to_what_means_something(value: float, text: str) -> None:
     assert number(value) == text
 
@@ -135,4 +157,4 @@ def test_the_page_says_which_bars_were_met_and_which_were_missed(tmp_path: Path)
     assert "| small answer, CPU, ours / nginx | ≤ 2 | 3.00 | **missed** |" in text
     assert "| small answer, CPU, ours / Caddy | ≤ 0.4 | 0.30 | met |" in text
     assert "| an idle connection, KiB | ≤ 8 | 3.00 | met |" in text
-    assert "| **session-gateway** | 30.0 | 3.00 (3.00 – 3.00) |" in text
+    assert "| **session-gateway** | 30.0 | 3.00 (3.00 – 3.00) | 15.0 | 1.50 | 2.00 |" in text

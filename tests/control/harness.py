@@ -121,7 +121,9 @@ class ControlSite:
         write_users(self.users_file, settings.users)
         keys = KeyRing([b"k" * 32], random=secrets.token_bytes)
         ledger = Revocations(directory / "revocations.sqlite", 40 * 86400.0, self.clock())
-        self.store: SessionStore = settings.store or CookieStore(keys, ledger, RecentSessions(1000), self.clock)
+        self.store: SessionStore = settings.store or CookieStore(
+            keys, ledger, RecentSessions(1000), settings.lifetimes, self.clock
+        )
         self._ledger = ledger
         public_host = settings.public_url.partition("://")[2].partition(":")[0]
         self.login = PasswordLogin(
@@ -191,7 +193,9 @@ class Answer:
 class Browser:
     """Keeps cookies; the data plane's part is played here: the session's cookie becomes an internal header."""
 
-    def __init__(self, site: ControlSite, host: str = HOST, *, scheme: str = "https", client: str = "192.0.2.7") -> None:
+    def __init__(
+        self, site: ControlSite, host: str = HOST, *, scheme: str = "https", client: str = "192.0.2.7"
+    ) -> None:
         self.site = site
         self.host = host
         self.scheme = scheme

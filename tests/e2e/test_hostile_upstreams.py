@@ -206,10 +206,7 @@ def test_hb12_endless_interim_answers(gateway: GatewayProcess, upstream: Hostile
             await asyncio.sleep(0.01)
 
     upstream.on("/hb/12b", endless)
-    with gateway.connect(timeout=15) as client:
-        client.send(f"GET /hb/12b HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
-        received = client.rest() if client.head() else b""
-    assert b"HTTP/1.1 200" not in received
+    assert ask(gateway, "/hb/12b").status in (502, 504)
 
 
 @pytest.mark.parametrize("status", [b"099", b"600", b"999", b"000", b"20", b"2000", b"abc", b"-20", b"2 0", b"+20"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Iterator
 
@@ -47,10 +46,12 @@ def alice(gateway: GatewayProcess) -> Visitor:
     return logged_in(gateway, ALICE)
 
 
-def handshake(gateway: GatewayProcess, alice: Visitor, path: str, *, origin: str | None = "", fields: str = UPGRADE) -> RawClient:
+def handshake(
+    gateway: GatewayProcess, alice: Visitor, path: str, *, origin: str = "", fields: str = UPGRADE, receive_buffer: int = 0
+) -> RawClient:
     """Send a handshake; the origin is the gateway's own unless one is given."""
-    client = gateway.connect()
-    line = "" if origin is None else f"Origin: {origin or 'http://' + gateway.authority}\r\n"
+    client = gateway.connect(receive_buffer=receive_buffer)
+    line = f"Origin: {origin or 'http://' + gateway.authority}\r\n"
     client.send(f"GET {path} HTTP/1.1\r\nHost: {gateway.authority}\r\nCookie: {alice.cookie_header()}\r\n{line}{fields}\r\n")
     return client
 
@@ -200,10 +201,10 @@ def test_refused_handshake_is_an_ordinary_answer(site: Site) -> None:
 
 def test_the_end_of_one_side_ends_the_other(gateway: GatewayProcess, alice: Visitor, echo: RecorderUpstream) -> None:
     """When the client goes, the upstream's connection goes; and the other way round."""
-    client = handshake(gateway, alice, "/ws/gone")
-    assert client.answer().status == 101
-    connection = echo.connections[echo.last().connection]
-    client.abort()
+    with handshake(gateway, alice, "/ws/gone") as client:
+        assert client.answer().status == 101
+        connection = echo.connections[echo.last().connection]
+        client.abort()
     wait_for(lambda: connection.ended, 5, "the upstream's side to end")
     with handshake(gateway, alice, "/ws/bye") as client:
         assert client.answer().status == 101
@@ -245,13 +246,12 @@ def test_back_pressure(site: Site) -> None:
 
     site.upstream.on("/ws/flood", flood)
     before = site.gateway.memory()
-    client = handshake(site.gateway, site.alice, "/ws/flood")
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    client.head()
-    request = wait_for(lambda: site.upstream.seen("/ws/flood"))[0]
-    wait_for(lambda: site.upstream.connections[request.connection].sent > 1_000_000)
-    for _ in range(5):
-        time.sleep(0.2)
-        assert site.gateway.memory() - before < 32_000_000
-    client.abort()
+    with handshake(site.gateway, site.alice, "/ws/flood", receive_buffer=8192) as client:
+        client.head()
+        request = wait_for(lambda: site.upstream.seen("/ws/flood"))[0]
+        wait_for(lambda: site.upstream.connections[request.connection].sent > 1_000_000)
+        for _ in range(5):
+            time.sleep(0.2)
+            assert site.gateway.memory() - before < 32_000_000
+        client.abort()
     wait_for(lambda: site.upstream.connections[request.connection].ended, 5, "the upstream's side to end")

@@ -23,7 +23,9 @@ QUIET = 0.05
 QUIET_AFTER_TWO = 0.2
 """The same where a second request might still be on its way."""
 PATIENCE = 12.0
-"""Seconds for the first byte of an answer, or for a close that must come."""
+"""Seconds for the first byte of an answer."""
+CLOSING_TIME = 5.0
+"""Seconds for a close that must come; the limits of the gateways are shorter."""
 CANARY_TIME = 1.0
 
 
@@ -166,7 +168,7 @@ def converse(port: int, case: AttackCase, secrets: Secrets) -> tuple[bytes, bool
             else:
                 talk.read_for(piece)
         if must_close:
-            talk.read_for(PATIENCE)
+            talk.read_for(CLOSING_TIME)
         else:
             talk.settle(QUIET_AFTER_TWO if case.marker() else QUIET)
     return bytes(talk.received), talk.closed

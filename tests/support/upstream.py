@@ -109,12 +109,17 @@ class UpstreamConnection:
         self.sent += len(data)
 
     async def finish(self) -> None:
-        """Send the end of the stream, and go on reading."""
-        self._writer.write_eof()
+        """Send the end of the stream, and go on reading; nothing happens where the peer is gone."""
+        with contextlib.suppress(OSError):
+            self._writer.write_eof()
 
     def abort(self) -> None:
         """Close with a reset."""
         self._writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    def drop(self) -> None:
+        """Forget the connection, with whatever is still unsent."""
         self._writer.transport.abort()
 
     async def until_closed(self) -> bytes:
@@ -215,7 +220,9 @@ class ScriptedUpstream:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)
+        for connection in self.connections:
+            connection.drop()
+        await asyncio.sleep(0.01)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -229,9 +236,9 @@ class ScriptedUpstream:
             await self.script(connection)
         except Malformed as error:
             self.violations.append(str(error))
-        except (ConnectionError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError):
             pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a script does wrong must fail its test
             self.violations.append(f"script failed: {error!r}")
         finally:
             connection.ended = True
