@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
     """Return the versions of everything that takes part."""
     return {
         "gateway": gateway.__version__,
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()}, built by {platform.python_compiler()}, {platform.python_build()[1]}",
         "uvloop": version("uvloop"),
         "aiohttp": version("aiohttp"),
         "nginx": _said(["nginx", "-v"]).rpartition("/")[2],

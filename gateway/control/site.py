@@ -27,9 +27,10 @@ class Site:
         self._public_host = host_name(public.netloc)
         self._public_origin = f"{public.scheme}://{public.netloc}"
         self._port = f":{public.port}" if public.port else ""
-        # Chromium holds a form's redirects against form-action too, and a login may lead to any of our hosts.
-        hosts = dict.fromkeys(route.host for route in parts.router.routes if route.host)
-        self.form_csp = content_security_policy(["'self'", self._public_origin, *map(self._origin_of, hosts)])
+        # Chromium holds a form's redirects against form-action too, and a login may lead to any of our
+        # hosts; on any port, as `safe_next` has it, for a port may be mapped on the way here.
+        hosts = [self._public_host, *(route.host for route in parts.router.routes if route.host)]
+        self.form_csp = content_security_policy(["'self'", *(f"{public.scheme}://{host}:*" for host in hosts)])
 
     def _origin_of(self, host: str) -> str:
         return f"{self._public_scheme}://{host}{self._port}"

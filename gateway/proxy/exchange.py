@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 RETRY_AFTER = (b"Retry-After: 5",)
 EVENT_STREAM = b"text/event-stream"
+REFUSALS = frozenset({400, 404, 405, 413, 415})
+"""What our own pages answer to requests that nobody sends by mistake; the connection ends with them."""
 
 
 class Exchange:
@@ -67,24 +69,15 @@ class Exchange:
                 return self._answer(status)
             plan, rule = self._route()
             cookies = plane.cookies.of(head.cookie_lines)
-            opened = None
             if cookies.token is not None:
                 opened = plane.store.peek(cookies.token) or await self._load(cookies.token, rule)
                 if opened is not None and opened.until > plane.wall:
                     self.opened = opened
-                else:
-                    opened = None
-            session = opened.session if opened is not None else None
-            address = outgoing.client_address(self.client, head) if rule.allow.networks else None
-            verdict = rule_verdict(rule, session, head.method, address)
-            if verdict is Verdict.LOGIN:
-                return self._ask_for_login()
-            if verdict is Verdict.REFUSE:
-                return self._answer(403)
+            verdict = self._verdict(rule)
+            if verdict is not Verdict.FORWARD:
+                return self._ask_for_login() if verdict is Verdict.LOGIN else self._answer(403)
             if head.unusual:
                 self._check_extras(plan)
-            if opened is not None and opened.renew_at <= plane.wall:
-                plane.renew(opened)
             request = outgoing.prepare(self, plan, cookies)
             upstream = self._lease_idle(plan) or await self._connect(plan)
             try:
@@ -155,7 +148,17 @@ class Exchange:
                 return None
             raise
 
-    # 4: what the verdict does not cover
+    # 4: the verdict, and what it does not cover
+
+    def _verdict(self, rule: Rule) -> Verdict:
+        """Judge the request; a session that goes on is renewed on the way, when that is due."""
+        client, opened = self.client, self.opened
+        address = outgoing.client_address(client, self.head) if rule.allow.networks else None
+        if opened is None:
+            return rule_verdict(rule, None, self.head.method, address)
+        if opened.renew_at <= self.plane.wall:
+            self.plane.renew(opened)
+        return rule_verdict(rule, opened.session, self.head.method, address)
 
     def _check_extras(self, plan: RoutePlan) -> None:
         """Check upgrade, expectation, loop and body size. Raises RequestError or BadSyntax."""
@@ -263,6 +266,8 @@ class Exchange:
         client, head, plane, opened = self.client, self.head, self.plane, self.opened
         upload = client.upload
         close = self.upgrading or not head.keeps_alive() or plane.is_last(client)
+        if plan.route.control and answer.status in REFUSALS:
+            close = True
         if upload is not None and not upload.done:
             close = True
             self._stop_upload_if_refused(answer)
@@ -348,7 +353,7 @@ class Exchange:
         if self.answered:
             self.client.abort()
             return False
-        return self._answer(status, RETRY_AFTER if status == 503 else (), close=status in (400, 408, 431))
+        return self._answer(status, RETRY_AFTER if status == 503 else (), close=status < 500)
 
     def _upstream_failed(self, error: UpstreamError) -> bool:
         """Count and answer an upstream's fault; an answer that was begun is cut, never completed."""
@@ -366,7 +371,7 @@ class Exchange:
         close = close or head.has_body() or bool(head.upgrade) or not head.keeps_alive() or plane.is_last(client)
         if status == 426:
             extra = (*extra, b"Sec-WebSocket-Version: 13", b"Upgrade: websocket")
-        if status == 405 or status == 204:
+        if status in (204, 405):
             extra = (*extra, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
         data = plane.answers.answer(status, head, self.request_id, plane.http_date, close=close, extra=extra)
         self.status = status

@@ -148,12 +148,13 @@ def check_loop(head: RequestHead, pseudonym: bytes) -> None:
 
 
 def own_method_answer(head: RequestHead) -> int:
-    """Return the status for methods that end here: TRACE, ``OPTIONS *``, Max-Forwards 0; else 0.
+    """Return the status for what ends here, ``OPTIONS *`` and Max-Forwards 0; else 0.
 
-    TRACE would echo cookies and identity (RFC 9110 §9.3.8). Raises RequestError for an odd Max-Forwards.
+    Raises RequestError: 405 for TRACE, which would echo cookies and identity (RFC 9110 §9.3.8), or 400
+    for an odd Max-Forwards.
     """
     if head.method == "TRACE":
-        return 405
+        raise RequestError(405, "TRACE")
     if head.target == b"*":
         return 204
     hops = head.noted.get(b"max-forwards")

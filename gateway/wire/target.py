@@ -8,6 +8,7 @@ RFC 9112 §3.2; oathkeeper CVE-2026-33494, traefik CVE-2025-66490, oauth2-proxy 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from gateway.wire.grammar import BadSyntax, consists_of
 
@@ -18,7 +19,7 @@ _QUERY = bytes(range(0x21, 0x7F)).replace(b"#", b"")
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL_ESCAPE = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
-_DOUBLE_ESCAPE = re.compile(rb"%25(?:2[EeFf5]|5[Cc]|[01][0-9A-Fa-f]|[uU])")
+_SECOND_ESCAPE = re.compile(r"%(?:2[EeFf5]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[uU])")
 _ENCODED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SLASHES = re.compile(r"/{2,}")
@@ -55,16 +56,20 @@ def parse_target(target: bytes) -> Target:
         raise BadSyntax("a target that is no path")
     if not consists_of(path, _PATH):
         raise BadSyntax("a character in the path that must be encoded")
-    if _BAD_ESCAPE.search(path) or _CONTROL_ESCAPE.search(path) or _DOUBLE_ESCAPE.search(path):
+    if _BAD_ESCAPE.search(path) or _CONTROL_ESCAPE.search(path):
         raise BadSyntax("an escape in the path that can be read in two ways")
     encoded_slash = _ENCODED_SLASH.search(path) is not None
     full = _decode(path)
+    if _SECOND_ESCAPE.search(full):
+        raise BadSyntax("an escape in the path that is escaped again")
     # Under the plain reading an encoded slash is part of its segment.
     plain = _decode(_ENCODED_SLASH.sub(lambda match: b"%25" + match[0][1:], path)) if encoded_slash else full
-    for segment in full.replace("\\", "/").split("/"):
+    # What a lenient server could make of it: backslashes as slashes, full-width signs as plain ones.
+    lenient = unicodedata.normalize("NFKC", full).replace("\\", "/")
+    for segment in lenient.split("/"):
         if segment.split(";", 1)[0].rstrip(" ") in (".", "..") or segment.strip(". ") == "" != segment:
             raise BadSyntax("a dot segment in the path")
-    readings = {plain, full, full.replace("\\", "/")}
+    readings = {plain, full, lenient}
     readings |= {_PARAMETERS.sub("", reading) for reading in readings}
     readings |= {_SLASHES.sub("/", reading) for reading in readings}
     readings.discard(plain)

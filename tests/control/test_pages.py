@@ -12,8 +12,7 @@ import pytest
 
 from gateway.control import pages
 from gateway.control.pages import CSP, ERRORS, REQUEST_ID_MARK, error_page, in_words
-from tests.control.conftest import StartSite
-from tests.control.harness import Answer, ControlSite, Settings, route
+from tests.control.harness import Answer, ControlSite
 from tests.support.users import ALICE
 from tests.support.visitor import PAGE, PROGRAM
 
@@ -156,15 +155,8 @@ async def test_forms_may_lead_to_every_configured_host(site: ControlSite) -> Non
     policy = (await site.browser().get(LOGIN)).headers["Content-Security-Policy"]
     (targets,) = (part.strip() for part in policy.split(";") if "form-action" in part)
     assert targets == (
-        "form-action 'self' https://apps.example.com https://mail.example.com https://*.tenants.example.com"
+        "form-action 'self' https://apps.example.com:* https://mail.example.com:* https://*.tenants.example.com:*"
     )
-
-
-async def test_the_policy_names_the_public_port(start_site: StartSite) -> None:
-    settings = Settings(public_url="https://localhost:8443", routes=(route("mail", "/", host="mail.test"),))
-    site = await start_site(settings)
-    policy = (await site.browser("localhost:8443").get(LOGIN)).headers["Content-Security-Policy"]
-    assert "form-action 'self' https://localhost:8443 https://mail.test:8443;" in policy
 
 
 @pytest.mark.parametrize(

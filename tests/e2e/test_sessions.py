@@ -212,7 +212,7 @@ def test_logout_beats_a_renewal_under_way(start_gateway: StartGateway, recorder:
     visitor = logged_in(gateway, ALICE)
     cookies = [dict(visitor.cookies)]
     time.sleep(1.2)
-    visitor.get("/x")
+    wait_for(lambda: visitor.get("/x").get_all("Set-Cookie"), 5, "a renewal")
     cookies.append(dict(visitor.cookies))
     assert cookies[0] != cookies[1], "the session was renewed"
     visitor.logout()

@@ -85,17 +85,3 @@ def many_sockets(port: int, count: int, receive_buffer: int = 0) -> Iterator[lis
     finally:
         for connection in sockets:
             connection.close()
-
-
-def is_over(connection: socket.socket, within: float) -> bool:
-    """Tell whether the peer closes within so many seconds; what still arrives is dropped."""
-    deadline = time.monotonic() + within
-    while True:
-        connection.settimeout(max(0.001, deadline - time.monotonic()))
-        try:
-            if not connection.recv(65536):
-                return True
-        except TimeoutError:
-            return False
-        except OSError:
-            return True
