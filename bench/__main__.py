@@ -42,8 +42,9 @@ def check_tools() -> None:
 
 
 def run(plan: Plan, cases: Sequence[str], names: Sequence[str]) -> Stage:
-    """Go through the cases; whatever was started is ended, also on an error."""
+    """Go through the cases; one that fails does not stop the others, and whatever was started is ended."""
     core, load_core = cores()
+    os.sched_setaffinity(0, {load_core})  # this program itself must not disturb what it measures
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
     with upstream.running(WORK / "upstream", load_core) as behind:
@@ -56,7 +57,11 @@ def run(plan: Plan, cases: Sequence[str], names: Sequence[str]) -> Stage:
         stage = Stage(WORK, core, load_core, plan, Wrk(load_core, headers), behind, scene, headers)
         for case in CASES:
             if not cases or case.name in cases:
-                case.run(stage, names)
+                try:
+                    case.run(stage, names)
+                except BenchError as error:
+                    stage.failures.append(f"{case.name}: {error}")
+                    print(f"bench: {stage.failures[-1]}", file=sys.stderr)
     return stage
 
 
@@ -73,7 +78,7 @@ def ended(number: int, _: object) -> None:
 def main(quick: bool, cases: tuple[str, ...], names: tuple[str, ...], out: Path | None) -> None:
     """Measure the gateway beside other proxies, and write RESULTS.md and results.json.
 
-    A run that is not the whole one writes to bench/work, so that it never replaces the published results.
+    A run that is not whole, or in which something failed, writes to bench/work and leaves the published results.
     """
     signal.signal(signal.SIGTERM, ended)
     started = time.monotonic()
@@ -83,9 +88,11 @@ def main(quick: bool, cases: tuple[str, ...], names: tuple[str, ...], out: Path 
         stage = run(QUICK if quick else FULL, cases, names or NAMES)
     except BenchError as error:
         sys.exit(f"bench: {error}")
-    whole = not (quick or cases or names)
+    whole = not (quick or cases or names or stage.failures)
     file = report.write(stage, machine.machine(), machine.versions(), out or (HERE if whole else WORK))
     print(f"wrote {file} after {time.monotonic() - started:.0f} s")
+    if stage.failures:
+        sys.exit("bench: not everything could be measured")
 
 
 if __name__ == "__main__":

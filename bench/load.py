@@ -61,6 +61,6 @@ class Wrk:
         if done.returncode:
             raise BenchError(f"wrk failed:\n{done.stderr or done.stdout}")
         load = parse_load(done.stdout)
-        if not load.requests or load.status_errors or load.socket_errors:
+        if not load.bytes or load.status_errors or load.socket_errors:
             raise BenchError(f"{url}: {load}")
         return load

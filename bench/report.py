@@ -112,7 +112,7 @@ def _sections(stage: Stage) -> list[tuple[str, str]]:
         found.append(("The same, one request at a time", requests("one at a time", "nginx")))
     found += [
         (
-            f"{kind.capitalize()}s of {size.upper()}iB, 8 connections",
+            f"{kind.capitalize()}s of {size.upper()}iB, 4 connections",
             _case_table(rows, case, "nginx", BODIES, "MiB / s"),
         )
         for case in dict.fromkeys(row.case for row in rows)
@@ -122,7 +122,7 @@ def _sections(stage: Stage) -> list[tuple[str, str]]:
     if "routes" in cases:
         found.append(("Number of routes", requests("routes", f"{min(stage.plan.routes)} routes")))
     if "sessions" in cases:
-        found.append((f"Sessions: 1, {stage.plan.sessions} warm, and cold", requests("sessions", ONE_SESSION)))
+        found.append((f"Sessions: 1, {number(stage.sessions_shown)} warm, and cold", requests("sessions", ONE_SESSION)))
     if stage.idle_rows:
         found.append(("Idle keep-alive connections, after one request each", _idle(stage.idle_rows)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
@@ -31,6 +32,11 @@ class Row:
     """Of the proxy, kernel included; None where they cannot be counted."""
 
     @property
+    def _requests(self) -> float:
+        """Return the count to divide by: a run may be too short for one large answer to end."""
+        return self.load.requests or math.inf
+
+    @property
     def cpu_us_per_mib(self) -> float:
         """CPU time of the proxy per MiB of bodies, in microseconds."""
         return self.cpu.total * 1e6 / (self.moved / 1024**2)
@@ -43,17 +49,17 @@ class Row:
     @property
     def cpu_us(self) -> float:
         """CPU time of the proxy per request, in microseconds."""
-        return self.cpu.total * 1e6 / self.load.requests
+        return self.cpu.total * 1e6 / self._requests
 
     @property
     def kernel_us(self) -> float:
         """The part of it that was spent in the kernel."""
-        return self.cpu.kernel * 1e6 / self.load.requests
+        return self.cpu.kernel * 1e6 / self._requests
 
     @property
     def thousand_instructions(self) -> float:
         """Thousand instructions per request; 0 where they were not counted."""
-        return (self.instructions or 0) / 1000 / self.load.requests
+        return (self.instructions or 0) / 1000 / self._requests
 
     @property
     def cpu_share(self) -> float:

@@ -83,7 +83,7 @@ QUICK = Plan(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stage:
     """Everything that a case needs; the rows gather here."""
 
@@ -99,6 +99,9 @@ class Stage:
     headers: Mapping[str, str]
     rows: list[Row] = field(default_factory=list)
     idle_rows: list[IdleRow] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    sessions_shown: int = 0
+    """How many sessions the gateway had seen in the case with many of them."""
 
     def warm_up(self, contestant: Contestant, path: str = "/") -> None:
         """Let a contestant open its upstream connections and its interpreter find the hot code."""

@@ -38,7 +38,7 @@ from gateway.proxy.record import LineWriter
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import SessionStore
-from gateway.settings import ListenAddress, Settings, load_settings, load_users
+from gateway.settings import ListenAddress, Settings, check_files, load_settings, load_users
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.target import parse_target
 from gateway.worker import build_plane, control_route, make_router, make_store, server_tls
@@ -53,25 +53,25 @@ class Shared:
 
     def __init__(self, settings: Settings) -> None:
         """Open it all. Raises ConfigError."""
+        try:
+            settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            where = settings.where("state_dir")
+            raise ConfigError([Problem(where, "state_dir", f"cannot be used: {error.strerror}")]) from error
         self.counters = Counters()
         self.logins = LoginCounts()
-        self.throttle = MemoryThrottle(time.time)
+        self.throttle = MemoryThrottle(time.monotonic)
         self.access_log: LineWriter | None = open_log(settings.log.access)
         audit_log = self.access_log if settings.log.audit == settings.log.access else open_log(settings.log.audit)
         self.audit_log: LineWriter | None = audit_log
         self.audit = audit_writer(audit_log)
         self.draining = False
         self.private = Path(tempfile.mkdtemp(prefix="gateway-"))
+        longest = max(settings.lifetimes.absolute, settings.lifetimes.remember or 0.0)
         try:
-            settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            longest = max(settings.lifetimes.absolute, settings.lifetimes.remember or 0.0)
             self.revocations = Revocations(settings.state_dir / "revocations.sqlite", longest, time.time())
-        except OSError as error:
-            raise ConfigError(
-                [Problem(str(settings.state_dir), "state_dir", f"cannot be used: {error.strerror}")]
-            ) from error
         except StoreUnavailable as error:
-            raise ConfigError([Problem(str(settings.state_dir), "state_dir", str(error))]) from error
+            raise ConfigError([Problem(settings.where("state_dir"), "state_dir", str(error))]) from error
 
     def close(self) -> None:
         """Close it all."""
@@ -151,15 +151,15 @@ class Generation:
         """Start the control plane, then serve on the given sockets."""
         await self._runner.setup()
         await web.UnixSite(self._runner, str(self._socket_path)).start()
-        os.chmod(self._socket_path, 0o600)
+        self._socket_path.chmod(0o600)
         if self.login is not None:
             await self.login.start()
         for sock in sockets:
             await self.plane.listen(sock.dup(), self.tls)
 
-    async def stop(self, drain: float) -> None:
-        """Let requests in flight finish for ``drain`` seconds, then close everything but the store's ledger."""
-        await self.plane.drain(drain)
+    async def stop(self, drain: float, hurry: asyncio.Event) -> None:
+        """Let requests in flight finish for ``drain`` seconds or until ``hurry``; then close all but the ledger."""
+        await self.plane.drain(drain, hurry)
         await self.plane.close()
         if self.login is not None:
             await self.login.close()
@@ -178,6 +178,8 @@ class Supervisor:
         self._generation: Generation | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        """Set by a second signal: stop without waiting for requests in flight."""
         self._reloading = asyncio.Lock()
 
     async def run(self) -> None:
@@ -185,11 +187,14 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         admin: web.AppRunner | None = None
         try:
-            self._sockets = [bind(address) for address in self._settings.listen]
-            admin_sockets = [bind(self._settings.admin_listen)] if self._settings.admin_listen else []
+            settings = self._settings
+            self._sockets = [bind(address, settings.where("listen"), "listen") for address in settings.listen]
+            admin_sockets: list[socket.socket] = []
+            if settings.admin_listen is not None:
+                admin_sockets = [bind(settings.admin_listen, settings.where("admin_listen"), "admin_listen")]
             self._generation = Generation(self._settings, self._shared)
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stop.set)
+                loop.add_signal_handler(number, self._stop_or_hurry)
             loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
             await self._generation.start(self._sockets)
             admin = web.AppRunner(make_admin_app(self._admin_parts()), access_log=None)
@@ -205,6 +210,9 @@ class Supervisor:
         finally:
             await self._shut_down(admin)
 
+    def _stop_or_hurry(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
     def _admin_parts(self) -> AdminParts:
         return AdminParts(
             store=_CurrentStore(self),
@@ -216,7 +224,8 @@ class Supervisor:
 
     def current_store(self) -> SessionStore:
         """Return the store of the configuration in force."""
-        assert self._generation is not None
+        if self._generation is None:
+            raise StoreUnavailable("the gateway is starting")
         return self._generation.store
 
     async def _shut_down(self, admin: web.AppRunner | None) -> None:
@@ -224,13 +233,17 @@ class Supervisor:
         for sock in self._sockets:
             _close_listener(sock)
         if self._generation is not None:
-            await self._generation.stop(self._settings.limits.drain_time if self._stop.is_set() else 0.0)
+            await self._generation.stop(self._settings.limits.drain_time if self._stop.is_set() else 0.0, self._hurry)
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         if admin is not None:
             await admin.cleanup()
         self._shared.close()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # Too late for any signal to change how this ends.
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def _begin_reload(self) -> None:
         task = asyncio.get_running_loop().create_task(self._reload(), name="reload")
@@ -241,7 +254,7 @@ class Supervisor:
         """Read the configuration again; a bad one changes nothing."""
         async with self._reloading:
             try:
-                settings = await asyncio.to_thread(load_settings, self._config_path, dict(os.environ))
+                settings = await asyncio.to_thread(_load_checked, self._config_path)
                 generation = Generation(settings, self._shared)
                 await generation.start(self._sockets)
             except GatewayError as error:
@@ -255,7 +268,16 @@ class Supervisor:
             self._settings = settings
             self._announce("configuration reloaded")
         if old is not None:
-            await old.stop(settings.limits.drain_time)
+            await old.stop(settings.limits.drain_time, self._hurry)
+
+
+def _load_checked(path: Path) -> Settings:
+    """Load the configuration and look at the files it names. Raises ConfigError."""
+    settings = load_settings(path, dict(os.environ))
+    problems = check_files(settings)
+    if problems:
+        raise ConfigError(problems)
+    return settings
 
 
 class _CurrentStore:
@@ -269,8 +291,8 @@ class _CurrentStore:
         await self._supervisor.current_store().check()
 
 
-def bind(address: ListenAddress) -> socket.socket:
-    """Return a bound socket for a listen address. Raises ConfigError that says why not."""
+def bind(address: ListenAddress, where: str, key: str) -> socket.socket:
+    """Return a bound socket for a listen address. Raises ConfigError that says why not, and in which line."""
     try:
         if address.path:
             return _bind_unix(address.path)
@@ -281,9 +303,8 @@ def bind(address: ListenAddress) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.host == "::" else 1)
         sock.bind((address.host, address.port))
     except OSError as error:
-        raise ConfigError(
-            [Problem(str(address), "listen", f"cannot listen there: {error.strerror or error}")]
-        ) from error
+        text = f"{address} cannot be listened on: {error.strerror or error}"
+        raise ConfigError([Problem(where, key, text)]) from error
     sock.setblocking(False)
     return sock
 
@@ -296,14 +317,14 @@ def _bind_unix(path: str) -> socket.socket:
     except FileNotFoundError:
         pass
     except ConnectionRefusedError:
-        os.unlink(path)
+        Path(path).unlink()
     else:
         raise OSError(98, "Address already in use")
     finally:
         probe.close()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(path)
-    os.chmod(path, 0o660)
+    Path(path).chmod(0o660)
     sock.setblocking(False)
     return sock
 

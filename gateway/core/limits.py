@@ -57,3 +57,5 @@ class Limits:
     """Unsent bytes per connection above which the other side is paused."""
     drain_time: float = 30.0
     """How long requests in flight may take after SIGTERM."""
+    tunnel_drain_time: float = 5.0
+    """How long WebSockets stay open after SIGTERM; then they are closed with 1001."""

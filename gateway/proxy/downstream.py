@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 from gateway.errors import RequestError
-from gateway.proxy.upstream_conn import ByteSink, Flow, UpstreamConn
+from gateway.proxy.upstream_conn import Flow, TunnelSide, UpstreamConn
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, find_head_end
+from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
 
 if TYPE_CHECKING:
     from gateway.proxy.server import DataPlane
@@ -60,7 +61,7 @@ class Downstream(asyncio.Protocol):
         """When `on_expire` is called, in loop time; one sweep looks at all connections."""
         self.on_expire: Callable[[], None] = self.abort
         self.upload: Upload | None = None
-        self.sink: ByteSink | None = None
+        self.sink: TunnelSide | None = None
         """A tunnel that takes all bytes from now on."""
         self.source: Flow | None = None
         """Who writes to us, to be paused while we cannot send."""
@@ -129,7 +130,7 @@ class Downstream(asyncio.Protocol):
             self.plane.log.exception("an exchange failed")
             self.abort()
             return
-        if self.sink is None:
+        if not self.lingering:
             self.linger()
 
     # Reading heads
@@ -307,9 +308,14 @@ class Downstream(asyncio.Protocol):
     def end_stream(self) -> None:
         """End what is open for a session that is over: close a tunnel, cut an answer."""
         if self.sink is not None:
-            self.sink.upstream_closed(None)
+            self.sink.end(POLICY_VIOLATION)
         else:
             self.abort()
+
+    def end_tunnel(self) -> None:
+        """Close a tunnel because the gateway stops."""
+        if self.sink is not None:
+            self.sink.end(GOING_AWAY)
 
     def abort(self) -> None:
         """Cut the connection so that nobody takes what was sent for complete."""

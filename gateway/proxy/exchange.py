@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from gateway.proxy import outgoing
 from gateway.proxy.downstream import NEVER, Downstream
 from gateway.proxy.outgoing import PreparedRequest
 from gateway.proxy.plan import RoutePlan
+from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import Relay, answer_body
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upload import Upload
@@ -79,11 +81,12 @@ class Exchange:
             if head.unusual:
                 self._check_extras(plan)
             request = outgoing.prepare(self, plan, cookies)
-            upstream = self._lease_idle(plan) or await self._connect(plan)
+            pools = plan.pools_in_turn(plane.now)
+            upstream = self._lease_idle(pools[0]) or await self._connect(plan, pools)
             try:
                 answer = await self._ask(upstream, request)
             except UpstreamError as error:
-                upstream = await self._replace_dead(plan, upstream, error)
+                upstream = await self._replace_dead(plan, pools, upstream, error)
                 answer = await self._ask(upstream, request)
             self.upstream_took = plane.loop.time() - self.upstream_started
             if answer.status == 101:
@@ -180,18 +183,18 @@ class Exchange:
 
     # 5 and 6: to the upstream
 
-    def _lease_idle(self, plan: RoutePlan) -> UpstreamConn | None:
-        """Lease an idle connection to the address whose turn it is; None if there is none."""
+    def _lease_idle(self, pool: UpstreamPool) -> UpstreamConn | None:
+        """Lease an idle connection to an address; None if there is none."""
         self.upstream_started = now = self.plane.loop.time()
         repeatable = may_replay(self.head.method, has_body=self.client.upload is not None)
-        conn = plan.pool_in_turn(now).lease_idle(now, repeatable=repeatable)
+        conn = pool.lease_idle(now, repeatable=repeatable)
         self.client.upstream = conn
         return conn
 
-    async def _connect(self, plan: RoutePlan) -> UpstreamConn:
-        """Connect to the route's addresses in turn until one answers. Raises UpstreamError; nothing was sent."""
+    async def _connect(self, plan: RoutePlan, pools: Sequence[UpstreamPool]) -> UpstreamConn:
+        """Connect to one address after the other until one answers. Raises UpstreamError; nothing was sent."""
         failure: UpstreamError | None = None
-        for pool in plan.pools_by_preference(self.upstream_started):
+        for pool in pools:
             try:
                 self.client.upstream = conn = await pool.connect(plan.route.connect_timeout)
             except UpstreamError as error:
@@ -203,7 +206,9 @@ class Exchange:
                 return conn
         raise failure or UpstreamError(502, "no address", sent=False)
 
-    async def _replace_dead(self, plan: RoutePlan, conn: UpstreamConn, error: UpstreamError) -> UpstreamConn:
+    async def _replace_dead(
+        self, plan: RoutePlan, pools: Sequence[UpstreamPool], conn: UpstreamConn, error: UpstreamError
+    ) -> UpstreamConn:
         """Return a new connection in place of a pooled one that was dead, if the request may be repeated.
 
         Raises ``error`` again if not: it was a new connection, an answer had begun, or the method or a
@@ -213,7 +218,7 @@ class Exchange:
         if conn.requests < 2 or conn.answered or error.status != 502 or not replayable:
             raise error
         self._give_back(conn, reusable=False)
-        return await self._connect(plan)
+        return await self._connect(plan, pools)
 
     def _ask(self, conn: UpstreamConn, request: PreparedRequest) -> asyncio.Future[AnswerHead]:
         """Send the head and what has come of the body; return a future of the answer's head."""

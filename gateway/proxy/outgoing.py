@@ -92,7 +92,7 @@ def _forwarded(client: Downstream, head: RequestHead) -> bytes:
             client.forwarded.clear()
         lines = _forwarded_lines(client, client.peer_text, client.peer_text, client.scheme, host)
         client.forwarded[host] = lines
-    return lines
+    return lines if head.version else lines.replace(b"\r\nVia: 1.1 ", b"\r\nVia: 1.0 ")
 
 
 def _forwarded_lines(client: Downstream, chain: str, address: str, proto: str, host: bytes) -> bytes:

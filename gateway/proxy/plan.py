@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from gateway.core.balance import RoundRobin
 from gateway.core.limits import Limits
@@ -55,14 +56,10 @@ class RoutePlan:
             block = opened.headers[self.name] = self._identity.block(opened.session.identity)
         return block
 
-    def pool_in_turn(self, now: float) -> UpstreamPool:
-        """Return the pool whose turn it is, passing over addresses that failed lately."""
+    def pools_in_turn(self, now: float) -> Sequence[UpstreamPool]:
+        """Return the pools in the order to try them: the one whose turn it is first, those that failed lately last."""
         if len(self.pools) == 1:
-            return self.pools[0]
-        return self.pools_by_preference(now)[0]
-
-    def pools_by_preference(self, now: float) -> list[UpstreamPool]:
-        """Return all pools, the one whose turn it is first, those that failed lately last."""
+            return self.pools
         return sorted(self._balancer.order(self.pools), key=lambda pool: pool.down_until > now)
 
     def mark_down(self, pool: UpstreamPool, now: float) -> None:

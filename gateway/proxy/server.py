@@ -275,14 +275,25 @@ class DataPlane:
             if client.is_idle():
                 client.close_idle()
 
-    async def drain(self, seconds: float) -> None:
-        """Let requests in flight finish, for at most ``seconds``; then cut them."""
+    async def drain(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
+        """Let requests in flight finish, for at most ``seconds`` or until ``hurry``; then cut them."""
         self.stop_accepting()
-        end = self.loop.time() + seconds
-        while self._clients and self.loop.time() < end:
-            await asyncio.sleep(0.05)
+        start = self.loop.time()
+        while self._clients and self.loop.time() < start + seconds and not (hurry and hurry.is_set()):
+            if self.loop.time() >= start + min(seconds, self.limits.tunnel_drain_time):
+                self._end_tunnels()
+            await asyncio.sleep(0.05)  # noqa: ASYNC110 - the last of many connections sets no event
+        self._end_tunnels()
         for client in list(self._clients):
-            client.abort()
+            if not client.lingering:
+                client.abort()
+        end = self.loop.time() + self.limits.linger_time
+        while self._clients and self.loop.time() < end:
+            await asyncio.sleep(0.02)  # noqa: ASYNC110 - as above
+
+    def _end_tunnels(self) -> None:
+        for client in list(self._clients):
+            client.end_tunnel()
 
     async def close(self) -> None:
         """Give everything back."""

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.proxy.upstream_conn import UpstreamConn
+from gateway.wire.websocket import GOING_AWAY, FrameCursor, close_frame
 
 if TYPE_CHECKING:
     from gateway.proxy.downstream import Downstream
@@ -19,6 +20,7 @@ class Tunnel:
         self._upstream = upstream
         self._idle_time = idle_time
         self._closing = False
+        self._cursor = FrameCursor()
         self.finished: asyncio.Future[None] = client.plane.loop.create_future()
         self.sent = 0
         """Bytes passed on to the client."""
@@ -28,6 +30,7 @@ class Tunnel:
         first = self._upstream.take_buffer()
         early = self._client.take_buffer()
         self._client.write(head + first)
+        self._cursor.feed(first)
         self.sent += len(first)
         if early:
             self._upstream.send(early)
@@ -44,27 +47,37 @@ class Tunnel:
         """Begin the idle time anew; any byte does, on either side."""
         if not self._client.write_paused:
             self._client.deadline = self._client.plane.now + self._idle_time
-            self._client.on_expire = self.close
+            self._client.on_expire = self.close_idle
 
     def pass_on(self, data: bytes, *, to_client: bool) -> None:
         """Write bytes of one side to the other."""
         self.touch()
         if to_client:
             self.sent += len(data)
+            self._cursor.feed(data)
             self._client.write(data)
         else:
             self._upstream.send(data)
 
-    def close(self) -> None:
-        """Close both sides: what is written is still sent, nothing is read any more."""
+    def close_idle(self) -> None:
+        """Close a tunnel on which nothing moves."""
+        self.close(GOING_AWAY)
+
+    def close(self, code: int | None = None) -> None:
+        """Close both sides: what is written is still sent, nothing is read any more.
+
+        With a ``code`` the client is told why, where the frames allow it (RFC 6455 §7.4).
+        """
         if self._closing:
             return
         self._closing = True
-        self._client.deadline = self._client.plane.now + self._client.plane.limits.linger_time
-        self._client.on_expire = self._client.abort
-        for transport in (self._client.transport, self._upstream.transport):
-            if transport is not None:
-                transport.close()
+        if code is not None and self._cursor.at_boundary():
+            self._client.write(close_frame(code))
+        if self._upstream.transport is not None:
+            self._upstream.transport.close()
+        self._client.sink = None
+        self._client.source = None
+        self._client.linger()
         if not self.finished.done():
             self.finished.set_result(None)
 
@@ -85,3 +98,7 @@ class _Side:
     def upstream_closed(self, error: Exception | None) -> None:
         """Close the other side too."""
         self._tunnel.close()
+
+    def end(self, code: int) -> None:
+        """Close both sides for a reason."""
+        self._tunnel.close(code)

@@ -35,6 +35,13 @@ class ByteSink(Protocol):
         """Learn that no more will come; ``error`` is None for an orderly end."""
 
 
+class TunnelSide(ByteSink, Protocol):
+    """One direction of a tunnel."""
+
+    def end(self, code: int) -> None:
+        """Close both sides; the client is told ``code`` (RFC 6455 §7.4)."""
+
+
 class Flow(Protocol):
     """What can be told to wait: the reading side of another connection."""
 

@@ -99,4 +99,5 @@ def without_prefix(target: bytes, prefix: str) -> bytes:
     path, mark, query = target.partition(b"?")
     count = prefix.rstrip("/").count("/")
     rest = path.split(b"/", count + 1)[count + 1 :]
-    return b"/" + b"".join(rest) + mark + query
+    # Never "//": an upstream's redirect to it would leave the site.
+    return b"/" + b"".join(rest).lstrip(b"/") + mark + query

@@ -76,3 +76,65 @@ def switching_head(answer: AnswerHead) -> bytes:
     """Return the 101 to send to the client."""
     lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade", *answer.lines]
     return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+GOING_AWAY = 1001
+POLICY_VIOLATION = 1008
+_CLOSE = 0x8
+_MAX_HEADER = 14
+
+
+def close_frame(code: int) -> bytes:
+    """Return a server's close frame (RFC 6455 §5.5.1)."""
+    return b"\x88\x02" + code.to_bytes(2, "big")
+
+
+class FrameCursor:
+    """Follows the frames of one direction of a tunnel, so that a frame of ours can be put between two."""
+
+    __slots__ = ("_header", "_left", "closed")
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._left = 0
+        self.closed = False
+        """Whether a close frame has passed: nothing may follow it."""
+
+    def feed(self, data: bytes) -> None:
+        """Follow bytes that pass."""
+        at, size = 0, len(data)
+        while at < size:
+            if self._left:
+                step = min(self._left, size - at)
+                self._left -= step
+                at += step
+                continue
+            header = self._header + data[at : at + _MAX_HEADER - len(self._header)]
+            length = _header_length(header)
+            if length is None or len(header) < length:
+                self._header = header
+                return
+            at += length - len(self._header)
+            self._header = b""
+            self._left = _payload_length(header)
+            if header[0] & 0x0F == _CLOSE:
+                self.closed = True
+
+    def at_boundary(self) -> bool:
+        """Tell whether a frame may begin here."""
+        return not self._left and not self._header and not self.closed
+
+
+def _header_length(header: bytes) -> int | None:
+    """Return the length of a frame's header, or None while that cannot be told (RFC 6455 §5.2)."""
+    if len(header) < 2:
+        return None
+    extended = {126: 2, 127: 8}.get(header[1] & 0x7F, 0)
+    return 2 + extended + (4 if header[1] & 0x80 else 0)
+
+
+def _payload_length(header: bytes) -> int:
+    short = header[1] & 0x7F
+    if short < 126:
+        return short
+    return int.from_bytes(header[2:4] if short == 126 else header[2:10], "big")

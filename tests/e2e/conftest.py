@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.hostile import HostileUpstream
+from tests.support.messages import Request
 from tests.support.users import ALICE
 from tests.support.visitor import Visitor, logged_in
 
@@ -28,6 +29,17 @@ class Site:
     def host(self) -> str:
         """Return the Host line."""
         return f"Host: {self.gateway.authority}\r\n"
+
+    def ask(self, request: str, method: str = "GET") -> tuple[int, bytes]:
+        """Send a whole request on a connection of its own; return status and body."""
+        with self.gateway.connect() as client:
+            client.send(request)
+            answer = client.answer(method)
+            return answer.status, answer.body
+
+    def seen(self, path: str) -> Request:
+        """Return the newest request to a path."""
+        return self.upstream.seen(path)[-1]
 
 
 @pytest.fixture(scope="session")

@@ -125,8 +125,17 @@ def test_hb04_answer_cut_short(gateway: GatewayProcess, upstream: HostileUpstrea
     assert is_cut_short(gateway, "/hb/04")
 
 
-@pytest.mark.parametrize("chunk", [b"5\r\nhelloworld\r\n0\r\n\r\n", b"zz\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n",
-                                   b"5\nhello\n0\n\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"10000000000000005\r\nhello\r\n0\r\n\r\n"])  # fmt: skip
+CHUNKS = [
+    b"5\r\nhelloworld\r\n0\r\n\r\n",
+    b"zz\r\nhello\r\n0\r\n\r\n",
+    b"-5\r\nhello\r\n0\r\n\r\n",
+    b"5\nhello\n0\n\n",
+    b"0x5\r\nhello\r\n0\r\n\r\n",
+    b"10000000000000005\r\nhello\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
 def test_hb05_malformed_chunk(gateway: GatewayProcess, upstream: HostileUpstream, chunk: bytes) -> None:
     """A malformed chunk cuts the client's connection, or is 502 where nothing was sent yet."""
     upstream.says("/hb/05", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n" + chunk, then="stay")
@@ -176,7 +185,9 @@ def test_hb10_odd_reason_phrase(gateway: GatewayProcess, upstream: HostileUpstre
 
 def test_hb11_unasked_101(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """101 to a request that asked for no upgrade is 502, and its connection is closed."""
-    upstream.says("/hb/11", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\nConnection: Upgrade\r\n\r\nEVIL", then="stay")
+    upstream.says(
+        "/hb/11", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\nConnection: Upgrade\r\n\r\nEVIL", then="stay"
+    )
     answer = ask(gateway, "/hb/11")
     assert answer.status == 502
     assert b"EVIL" not in answer.body
@@ -261,7 +272,9 @@ def test_hb15_endless_head(gateway: GatewayProcess, upstream: HostileUpstream) -
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
     ],
 )
-def test_hb16_body_where_none_may_be(gateway: GatewayProcess, upstream: HostileUpstream, method: str, answer: bytes) -> None:
+def test_hb16_body_where_none_may_be(
+    gateway: GatewayProcess, upstream: HostileUpstream, method: str, answer: bytes
+) -> None:
     """A body after 204, 304 or to HEAD never reaches a client as the next answer; its connection is dropped."""
     upstream.says("/hb/16", answer, then="stay")
     with gateway.connect() as client:
@@ -278,7 +291,8 @@ def test_hb16_body_where_none_may_be(gateway: GatewayProcess, upstream: HostileU
 
 
 @pytest.mark.parametrize(
-    "answer", [b"hello, this is HTTP/0.9\n", b"", b"\0\0\0\0", b"HTTP/1.1", b"HTTP/2.0 200 OK\r\n\r\n", b"ICY 200 OK\r\n\r\n"]
+    "answer",
+    [b"hello, this is HTTP/0.9\n", b"", b"\0\0\0\0", b"HTTP/1.1", b"HTTP/2.0 200 OK\r\n\r\n", b"ICY 200 OK\r\n\r\n"],
 )
 def test_hb17_no_http(gateway: GatewayProcess, upstream: HostileUpstream, answer: bytes) -> None:
     """What is no HTTP/1 answer, or an empty close, is 502."""
@@ -289,7 +303,9 @@ def test_hb17_no_http(gateway: GatewayProcess, upstream: HostileUpstream, answer
 def test_hb18_cookies_of_the_gateway(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """An upstream cannot set the gateway's own cookies, whatever the spelling; its own pass in order."""
     own = [b"session=evil; Path=/", b"session_1=evil", b" session =evil", b"session=", b"\tsession=evil", b"session"]
-    fields = b"".join(b"Set-Cookie: " + cookie + b"\r\n" for cookie in [b"app=1; Path=/", *own, b"session2=x", b"app=2"])
+    fields = b"".join(
+        b"Set-Cookie: " + cookie + b"\r\n" for cookie in [b"app=1; Path=/", *own, b"session2=x", b"app=2"]
+    )
     upstream.says("/hb/18", b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 2\r\n\r\nok")
     answer = ask(gateway, "/hb/18")
     assert answer.get_all("Set-Cookie") == ["app=1; Path=/", "session2=x", "app=2"]
@@ -299,7 +315,8 @@ def test_hb19_headers_that_are_not_the_upstreams_to_send(gateway: GatewayProcess
     """Identity headers, `X-Accel-*` and `Server` of an upstream do not reach the client."""
     fields = (
         b"Server: leaky/1.0\r\nX-Accel-Redirect: /internal\r\nX-Accel-Buffering: no\r\nX-Forwarded-User: admin\r\n"
-        b"X_Forwarded_User: admin\r\nX-Forwarded-Groups: admins\r\nKeep-Alive: timeout=99\r\nProxy-Authenticate: Basic\r\n"
+        b"X_Forwarded_User: admin\r\nX-Forwarded-Groups: admins\r\n"
+        b"Keep-Alive: timeout=99\r\nProxy-Authenticate: Basic\r\n"
         b"Connection: X-Hop\r\nX-Hop: 1\r\nX-App: kept\r\n"
     )
     upstream.says("/hb/19", b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 2\r\n\r\nok")
@@ -331,5 +348,3 @@ def test_connection_can_be_used_again_after_a_good_answer(gateway: GatewayProces
     for _ in range(5):
         assert ask(gateway, "/hb/plain").body == b"ok"
     assert len(upstream.connections) == before
-
-

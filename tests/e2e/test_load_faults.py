@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -126,7 +127,8 @@ def test_30_idle_websockets(start_gateway: StartGateway) -> None:
         before = gateway.memory()
         handshake = (
             f"GET /ws/idle HTTP/1.1\r\nHost: {gateway.authority}\r\nOrigin: http://{gateway.authority}\r\n"
-            f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
         ).encode()
         with many_sockets(gateway.port, count) as sockets:
             for connection in sockets:
@@ -274,9 +276,7 @@ STRONG = User("alice", ALICE.password, ALICE.name, ALICE.groups, memory=65536, r
 def test_41_login_storm(start_gateway: StartGateway) -> None:
     """100 logins at once: some are served, the rest get 429 or 503 with Retry-After, and nobody else waits."""
     with RecorderUpstream() as upstream:
-        gateway = start_gateway(
-            gateway_config(route("app", "/", upstream.url, public=True)), users=[STRONG]
-        )
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)), users=[STRONG])
         visitor = Visitor(gateway)
         token = form_fields(visitor.get("/_gateway/login", PAGE).text())["csrf_token"]
         form = {"username": "alice", "password": ALICE.password, "next": "/", "csrf_token": token}
@@ -298,27 +298,24 @@ def test_41_login_storm(start_gateway: StartGateway) -> None:
         assert 303 in statuses
         assert all(retry for status, retry in answers if status in (429, 503))
         assert gateway.memory() - before < 64 * MB * (os.cpu_count() or 1) + 64 * MB
-        assert wait_for(lambda: Visitor(gateway).try_login("alice", ALICE.password).status == 303, 60, "logins to go on")
+        assert wait_for(
+            lambda: Visitor(gateway).try_login("alice", ALICE.password).status == 303, 60, "logins to go on"
+        )
 
 
 def test_29_a_pipelined_flood_is_served_fairly(start_gateway: StartGateway) -> None:
-    """A client that sends requests faster than it reads answers is paused, and others are served."""
+    """A client that sends requests faster than it reads answers is paused, and others are served meanwhile."""
     with RecorderUpstream() as upstream:
-        gateway = start_gateway(
-            gateway_config(route("app", "/", upstream.url, public=True), limits={"write_stall_time": "3s"})
-        )
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
         assert get(gateway) == 200
         before = gateway.memory()
         flood = f"GET /x HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n".encode() * 1000
-        with canaries(gateway) as others, many_sockets(gateway.port, 20, receive_buffer=4096) as greedy:
+        with canaries(gateway) as others, many_sockets(gateway.port, 10, receive_buffer=4096) as greedy:
             deadline = time.monotonic() + 3
             while time.monotonic() < deadline:
                 for connection in greedy:
                     connection.settimeout(0.01)
-                    try:
+                    with contextlib.suppress(OSError):
                         connection.sendall(flood)
-                    except OSError:
-                        continue
-            assert gateway.memory() - before < 64 * MB
-            wait_for(lambda: gateway.open_sockets() < 20, 15, "the greedy clients to be cut")
+            assert gateway.memory() - before < 32 * MB
         others.assert_fine(2.0)

@@ -30,7 +30,9 @@ def other() -> Iterator[RecorderUpstream]:
 
 
 @pytest.fixture(scope="module")
-def gateway(app: RecorderUpstream, other: RecorderUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(
+    app: RecorderUpstream, other: RecorderUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
     config = gateway_config(
         route("strip", "/strip", app.url, public=True, strip_prefix=True),
         route("keep", "/keep", app.url, public=True),
@@ -52,7 +54,9 @@ def get(gateway: GatewayProcess, target: str, *fields: tuple[str, str], host: st
     return Visitor(gateway, host=host).get(target, list(fields))
 
 
-def test_longest_prefix_at_a_segment_boundary(gateway: GatewayProcess, app: RecorderUpstream, other: RecorderUpstream) -> None:
+def test_longest_prefix_at_a_segment_boundary(
+    gateway: GatewayProcess, app: RecorderUpstream, other: RecorderUpstream
+) -> None:
     """The longest prefix wins, and only whole segments count."""
     assert get(gateway, "/keep/x").status == 200
     assert app.last().target == "/keep/x"
@@ -65,7 +69,8 @@ def test_longest_prefix_at_a_segment_boundary(gateway: GatewayProcess, app: Reco
 
 
 @pytest.mark.parametrize(
-    ("target", "seen"), [("/strip/a/b?c=/strip", "/a/b?c=/strip"), ("/strip", "/"), ("/strip/", "/"), ("/strip?x", "/?x")]
+    ("target", "seen"),
+    [("/strip/a/b?c=/strip", "/a/b?c=/strip"), ("/strip", "/"), ("/strip/", "/"), ("/strip?x", "/?x")],
 )
 def test_strip_prefix(gateway: GatewayProcess, app: RecorderUpstream, target: str, seen: str) -> None:
     """With strip_prefix the app sees its own paths, and learns the prefix."""
@@ -149,7 +154,9 @@ def test_max_body(gateway: GatewayProcess, app: RecorderUpstream, chunked: bool)
         assert client.is_closed()
     assert not any(request.complete for request in app.requests if request.target == "/small/x")
     with gateway.connect() as client:
-        client.send(f"POST /small/ok HTTP/1.1\r\nHost: {gateway.authority}\r\nContent-Length: 1024\r\n\r\n" + "x" * 1024)
+        client.send(
+            f"POST /small/ok HTTP/1.1\r\nHost: {gateway.authority}\r\nContent-Length: 1024\r\n\r\n" + "x" * 1024
+        )
         assert client.answer().status == 200
 
 
@@ -176,7 +183,9 @@ def test_unix_socket_listener(start_gateway: StartGateway, recorder: RecorderUps
     assert recorder.last().target == "/unix"
 
 
-def test_several_addresses_take_turns(start_gateway: StartGateway, app: RecorderUpstream, other: RecorderUpstream) -> None:
+def test_several_addresses_take_turns(
+    start_gateway: StartGateway, app: RecorderUpstream, other: RecorderUpstream
+) -> None:
     """Several addresses of a route share its requests."""
     own = start_gateway(gateway_config(route("app", "/", [app.url, other.url], public=True)))
     before = len(app.requests), len(other.requests)
@@ -199,9 +208,11 @@ def test_a_name_as_an_address(start_gateway: StartGateway, recorder: RecorderUps
 
 
 def test_identity_headers(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
-    """Templates are filled from the identity; values that are not ASCII arrive as RFC 2047 words; none can break a line."""
+    """Templates are filled from the identity; values that are not ASCII arrive as RFC 2047 words."""
     config = gateway_config(route("app", "/", recorder.url), route("open", "/open", recorder.url, public=True))
-    config["identity"] = {"headers": {"X-Forwarded-User": "{user}", "X-Name": "{name}", "X-All": "{user}/{email}/{groups}"}}
+    config["identity"] = {
+        "headers": {"X-Forwarded-User": "{user}", "X-Name": "{name}", "X-All": "{user}/{email}/{groups}"}
+    }
     jose = User("jose", "pw 12345", "José Ñandú 李", ("a b", "ops"))
     own = start_gateway(config, users=[jose, BOB])
     visitor = logged_in(own, jose)

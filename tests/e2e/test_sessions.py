@@ -60,9 +60,7 @@ def test_remembered_cookie(start_gateway: StartGateway, recorder: RecorderUpstre
 
 def test_cookie_attributes_are_configurable(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
     """Name, path, SameSite and HttpOnly are what the configuration says."""
-    gateway = start(
-        start_gateway, recorder, cookie={"name": "sid", "same_site": "strict", "http_only": False}
-    )
+    gateway = start(start_gateway, recorder, cookie={"name": "sid", "same_site": "strict", "http_only": False})
     visitor = Visitor(gateway)
     cookie = set_cookie(visitor.try_login("alice", ALICE.password), "sid")
     assert (cookie["samesite"], "httponly" in cookie) == ("Strict", False)
@@ -236,7 +234,7 @@ def test_a_key_of_another_gateway_opens_nothing(start_gateway: StartGateway, rec
 
 
 def test_large_session_is_split(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
-    """A session of more than 4 KiB is spread over numbered cookies, none of which reaches the app; logout clears all."""
+    """A session over 4 KiB is spread over numbered cookies; none reaches the app, and logout clears all."""
     big = User("big", "pw 12345", "Big", tuple(f"group-{i:04}-{'x' * 20}" for i in range(140)))
     gateway = start_gateway(gateway_config(route("app", "/", recorder.url)), users=[big])
     visitor = logged_in(gateway, big)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -261,8 +261,8 @@ def test_27_client_gone_while_waiting_for_an_answer(start_gateway: StartGateway)
 
 def upstream_tls(directory: Path, *, expired: bool = False, name: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]:
     """Return a server's TLS context with a self-signed certificate, and the certificate's file."""
-    now = datetime.datetime.now(datetime.UTC)
-    day = datetime.timedelta(days=1)
+    now = dt.datetime.now(dt.UTC)
+    day = dt.timedelta(days=1)
     address = ipaddress.ip_address(name) if name[0].isdigit() else None
     certificate, key = make_certificate(
         directory, name, address=address, start=now - 9 * day, end=now - day if expired else now + day

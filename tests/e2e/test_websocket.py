@@ -47,12 +47,20 @@ def alice(gateway: GatewayProcess) -> Visitor:
 
 
 def handshake(
-    gateway: GatewayProcess, alice: Visitor, path: str, *, origin: str = "", fields: str = UPGRADE, receive_buffer: int = 0
+    gateway: GatewayProcess,
+    alice: Visitor,
+    path: str,
+    *,
+    origin: str = "",
+    fields: str = UPGRADE,
+    receive_buffer: int = 0,
 ) -> RawClient:
     """Send a handshake; the origin is the gateway's own unless one is given."""
     client = gateway.connect(receive_buffer=receive_buffer)
     line = f"Origin: {origin or 'http://' + gateway.authority}\r\n"
-    client.send(f"GET {path} HTTP/1.1\r\nHost: {gateway.authority}\r\nCookie: {alice.cookie_header()}\r\n{line}{fields}\r\n")
+    client.send(
+        f"GET {path} HTTP/1.1\r\nHost: {gateway.authority}\r\nCookie: {alice.cookie_header()}\r\n{line}{fields}\r\n"
+    )
     return client
 
 
@@ -99,7 +107,10 @@ def test_subprotocol_and_extensions_pass(site: Site) -> None:
     site.upstream.on("/ws/choose", choose)
     for choice, status in (("chat", 101), ("superchat", 101), ("evil", 502)):
         with handshake(
-            site.gateway, site.alice, f"/ws/choose?{choice}", fields=UPGRADE + "Sec-WebSocket-Protocol: chat, superchat\r\n"
+            site.gateway,
+            site.alice,
+            f"/ws/choose?{choice}",
+            fields=UPGRADE + "Sec-WebSocket-Protocol: chat, superchat\r\n",
         ) as client:
             answer = client.answer()
             assert answer.status == status
@@ -129,7 +140,9 @@ def test_frames_pass_untouched(gateway: GatewayProcess, alice: Visitor) -> None:
         ("", 101),
     ],
 )
-def test_origin_is_checked(gateway: GatewayProcess, alice: Visitor, echo: RecorderUpstream, origin: str, status: int) -> None:
+def test_origin_is_checked(
+    gateway: GatewayProcess, alice: Visitor, echo: RecorderUpstream, origin: str, status: int
+) -> None:
     """A foreign Origin opens no WebSocket, for browsers send cookies along from anywhere (RFC 6455 §10.2)."""
     before = len(echo.requests)
     with handshake(gateway, alice, "/ws/origin", origin=origin) as client:
@@ -172,9 +185,9 @@ def test_without_a_session(gateway: GatewayProcess, echo: RecorderUpstream) -> N
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 101 Sure\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n",
+        b"HTTP/1.1 101 Sure\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 101 Sure\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
     ],
 )
 def test_101_of_the_upstream_is_checked(site: Site, answer: bytes) -> None:

@@ -171,7 +171,9 @@ _BOUNDS: dict[str, Callable[[Outcome], bool]] = {
     "CK-019": _status_in(401),
     "CK-020": _status_in(401),
     "HO-014": _status_in(400, 401, 404, 421),
-    "LC-006": lambda outcome: 400 <= outcome.answers[0].status < 500 and b"<script>alert" not in outcome.answers[0].body,
+    "LC-006": lambda outcome: (
+        400 <= outcome.answers[0].status < 500 and b"<script>alert" not in outcome.answers[0].body
+    ),
     "LC-010": lambda outcome: outcome.answers[0].status == 413 and outcome.seconds < 1.9,
     "LC-011": _status_in(400, 415),
     "LC-012": _status_in(400, 415),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from pathlib import Path
 
@@ -16,8 +16,8 @@ def make_certificate(
     directory: Path,
     name: str,
     *,
-    start: datetime.datetime,
-    end: datetime.datetime,
+    start: dt.datetime,
+    end: dt.datetime,
     address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = None,
 ) -> tuple[Path, Path]:
     """Write a certificate for ``name`` (and ``address``) and its key; return both files."""
@@ -39,8 +39,6 @@ def make_certificate(
     certificate_file, key_file = directory / f"{name}.pem", directory / f"{name}.key"
     certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate_file, key_file

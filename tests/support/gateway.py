@@ -92,7 +92,9 @@ class GatewayProcess:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self.kill()
         else:
@@ -126,14 +128,11 @@ class GatewayProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._stdout,
             stderr=subprocess.PIPE,
-            preexec_fn=self._limit_files if self._open_files else None,
         )
+        if self._open_files:
+            resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (self._open_files, self._open_files))
         self._reader = threading.Thread(target=self._read_stderr, args=(self._process,), daemon=True)
         self._reader.start()
-
-    def _limit_files(self) -> None:
-        assert self._open_files
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files, self._open_files))
 
     def _read_stderr(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr
@@ -296,7 +295,7 @@ class GatewayProcess:
         for pid in self.pids():
             for entry in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
-                    count += os.readlink(entry).startswith("socket:")
+                    count += str(entry.readlink()).startswith("socket:")
         return count
 
 

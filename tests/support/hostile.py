@@ -28,7 +28,9 @@ class HostileUpstream(ScriptedUpstream):
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def on(self, path: str, handler: Handler) -> None:

@@ -171,7 +171,9 @@ class ScriptedUpstream:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
@@ -251,7 +253,10 @@ class RecorderUpstream(ScriptedUpstream):
     """Record requests and answer each with ``answer(request)``; upgrade WebSockets below ``/ws``."""
 
     def __init__(
-        self, answer: Callable[[Request], bytes] = lambda request: OK, *, unix_path: Path | None = None,
+        self,
+        answer: Callable[[Request], bytes] = lambda request: OK,
+        *,
+        unix_path: Path | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(self._serve, unix_path=unix_path, tls=tls)

@@ -25,9 +25,7 @@ def resolve_origin(location: str, base: str) -> str | None:
             return None
     path, mark, rest = re.match(r"([^?#]*)([?#]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     text = path.replace("\\", "/") + mark + rest
-    if match and scheme != base_scheme:
-        authority = text.lstrip("/")
-    elif text.startswith("//"):
+    if (match and scheme != base_scheme) or text.startswith("//"):
         authority = text.lstrip("/")
     else:
         return f"{base_scheme}://{base_authority}"

@@ -27,7 +27,9 @@ class User:
 
     def entry(self) -> dict[str, object]:
         """Return the entry for the users file (DESIGN: users.yaml)."""
-        kdf = Argon2id(salt=self.user.encode().ljust(16, b"."), length=32, iterations=self.rounds, lanes=1, memory_cost=self.memory)
+        kdf = Argon2id(
+            salt=self.user.encode().ljust(16, b"."), length=32, iterations=self.rounds, lanes=1, memory_cost=self.memory
+        )
         return {
             "password": kdf.derive_phc_encoded(self.password.encode()),
             "name": self.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Protocol
@@ -44,19 +45,25 @@ def form_fields(page: str) -> dict[str, str]:
 class Visitor:
     """One person at one gateway; every request is a connection of its own."""
 
-    def __init__(self, gateway: Reachable, *, host: str | None = None, source: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, gateway: Reachable, *, host: str | None = None, source: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.gateway = gateway
         self.host = host
         self.cookies: dict[str, str] = {}
-        self.extra = dict(source or {})
+        self._source = source
+        self._tls = tls
 
     def request(
-        self, method: str, target: str, headers: Mapping[str, str] | Sequence[tuple[str, str]] = (), body: bytes = b"",
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
         timeout: float = 10.0,
     ) -> Answer:
         """Send one request with the cookies, and keep those of the answer."""
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        pairs += list(self.extra.items())
         if self.cookies:
             pairs.append(("Cookie", self.cookie_header()))
         if body or method in ("POST", "PUT"):
@@ -64,7 +71,7 @@ class Visitor:
         host = self.host or f"127.0.0.1:{self.gateway.port}"
         head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
-        with RawClient(self.gateway.port, timeout=timeout) as client:
+        with RawClient(self.gateway.port, timeout=timeout, source=self._source, tls=self._tls) as client:
             client.send(head.encode("latin-1") + body)
             answer = client.answer(method)
         self.keep_cookies(answer)

@@ -1,0 +1,39 @@
+"""A real Chromium, watched: what it prints to its console and whom it asks."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
+
+PROGRAM = "/usr/bin/chromium"
+_STATUS = re.compile(r"Failed to load resource: the server responded with a status of (401|403|404|429)")
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start Chromium without a window; the sandbox needs rights that containers lack."""
+    return playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=["--no-sandbox"])
+
+
+class Watch:
+    """What went wrong in a context: errors in the console, broken scripts, requests to other hosts."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.problems: list[str] = []
+        context.on("page", self._page)
+        context.on("console", self._console)
+        context.on("request", self._request)
+
+    def _page(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A refused page is an error to Chromium's console, and right all the same.
+        if message.type in ("error", "warning") and not _STATUS.match(message.text):
+            self.problems.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in ("127.0.0.1", "localhost"):
+            self.problems.append(f"another host: {request.url}")
