@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import idle
 from bench.contestants import aiohttp_proxy, caddy, nginx, ours
 from bench.contestants.contestant import Contestant
-from bench.process import BenchError
+from bench.process import BenchError, most_connections
 from bench.rows import IdleRow
 from bench.stage import Stage, cookies
 from bench.tokens import sealed_sessions, write_cycle
@@ -128,12 +128,13 @@ def _cold(stage: Stage, number: int, many: Path, count: int) -> float:
 
 def idle_connections(stage: Stage, names: Sequence[str]) -> None:
     """Memory of idle keep-alive connections, each after one request, of fresh processes one after the other."""
+    count = min(stage.plan.idle, most_connections())
     for name in [name for name in stage.plan.further if name in names]:
         with running(stage, [name], "idle") as contestants:
             for contestant in contestants.values():
-                each = idle.bytes_per_connection(contestant, stage.plan.idle, stage.load_core, stage.headers)
-                stage.idle_rows.append(IdleRow(name, stage.plan.idle, each))
-                print(f"{'idle':14} {name:14} {each / 1024:9.2f} KiB for each of {stage.plan.idle} connections")
+                each = idle.bytes_per_connection(contestant, count, stage.load_core, stage.headers)
+                stage.idle_rows.append(IdleRow(name, count, each))
+                print(f"{'idle':14} {name:14} {each / 1024:9.2f} KiB for each of {count} connections")
 
 
 @dataclass(frozen=True, slots=True)

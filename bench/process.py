@@ -18,6 +18,7 @@ from bench import procfs
 
 READY_TIME = 30.0
 STOP_TIME = 10.0
+SPARE_FILES = 400
 
 
 class BenchError(Exception):
@@ -31,11 +32,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def raise_file_limit() -> int:
-    """Allow as many open files as the system lets us, for all that is started; return how many."""
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us, for all that is started."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+
+
+def most_connections() -> int:
+    """Return how many clients a proxy can hold within the limit, if each may need a connection behind it too."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (soft - SPARE_FILES) // 2
 
 
 class Process:

@@ -42,7 +42,10 @@ async def submit_logout(request: web.Request) -> web.Response:
             return _logout_page(request, session, form.get("next", ""), 403, notice=STALE)
         request[AUDIT] = audit_event(request, "logout", site.parts.clock(), user=user)
     await sign_out(request)
-    return redirect(_signed_out(request, form.get("next", "")))
+    response = redirect(_signed_out(request, form.get("next", "")))
+    # What the apps let the browser keep is not for who sits there next, nor for its back button.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
 
 
 def _signed_out(request: web.Request, next_url: str) -> str:

@@ -28,17 +28,18 @@ class TrustedProxies:
         """Tell whether ``peer`` is one of ours."""
         return peer is not None and any(peer in network for network in self.networks)
 
-    def client(self, peer: Address | None, forwarded_for: str) -> Address | None:
-        """Walk the chain from the right past trusted hops; the first other one is the client.
+    def hops(self, peer: Address, forwarded_for: str) -> list[Address]:
+        """Return the believed addresses, from the client to the peer.
 
-        An entry that is no address ends the walk at the last good one: fail closed.
+        The chain is walked from the right past trusted hops; the first other address is the client.
+        What it claims of those before it is dropped, and an entry that is no address ends the walk.
         """
-        client = peer
+        found = [peer]
         for entry in reversed(forwarded_for.split(",")):
-            if not self.trusts(client):
-                return client
+            if not self.trusts(found[0]):
+                break
             address = parse_address(entry.strip())
             if address is None:
-                return client
-            client = address
-        return client
+                break
+            found.insert(0, address)
+        return found

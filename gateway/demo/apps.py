@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from html import escape
 
@@ -11,12 +12,18 @@ from aiohttp import WSMsgType, web
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.6 system-ui, sans-serif }
 body { max-width: 46rem; margin: 3rem auto; padding: 0 1.25rem }
-table { border-collapse: collapse; width: 100% } td { padding: .3rem .6rem; border-bottom: 1px solid #8884; vertical-align: top }
-td:first-child { white-space: nowrap; opacity: .7 } td:last-child { overflow-wrap: anywhere }
+table { border-collapse: collapse; width: 100% }
+td { padding: .3rem .6rem; border-bottom: 1px solid #8884; vertical-align: top }
+td:first-child { white-space: nowrap; opacity: .7 }
+td:last-child { overflow-wrap: anywhere }
 tr.told td { background: #4a90d922; opacity: 1 } nav a { margin-right: 1rem }
-input, button { font: inherit; padding: .4rem .7rem } pre { background: #8882; padding: 1rem; min-height: 8rem; overflow: auto }
+input, button { font: inherit; padding: .4rem .7rem }
+pre { background: #8882; padding: 1rem; min-height: 8rem; overflow: auto }
 """
-NAV = '<nav><a href="/">Who am I?</a><a href="/live/">Live</a><a href="/_gateway/">Apps</a><a href="/_gateway/logout">Log out</a></nav>'
+NAV = (
+    '<nav><a href="/">Who am I?</a><a href="/live/">Live</a>'
+    '<a href="/_gateway/">Apps</a><a href="/_gateway/logout">Log out</a></nav>'
+)
 IDENTITY = ("X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups")
 
 LIVE_SCRIPT = """
@@ -68,7 +75,8 @@ async def _live(request: web.Request) -> web.Response:
     return _page(
         "Live",
         "<p>The time, as a stream of events: <b id=events>–</b></p>"
-        '<form><label>Say something: <input name=text value=hello></label> <button>Send</button></form><pre id="echo"></pre>'
+        "<form><label>Say something: <input name=text value=hello></label> <button>Send</button></form>"
+        '<pre id="echo"></pre>'
         f"<script>{LIVE_SCRIPT}</script>",
     )
 
@@ -86,9 +94,11 @@ async def _echo(request: web.Request) -> web.WebSocketResponse:
 async def _events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
-    while True:
-        await response.write(f"data: {datetime.now(UTC):%H:%M:%S} UTC\n\n".encode())
-        await asyncio.sleep(1)
+    with suppress(ConnectionResetError):
+        for _ in range(3600):
+            await response.write(f"data: {datetime.now(UTC):%H:%M:%S} UTC\n\n".encode())
+            await asyncio.sleep(1)
+    return response
 
 
 def _page(title: str, body: str) -> web.Response:
@@ -96,4 +106,5 @@ def _page(title: str, body: str) -> web.Response:
         text=f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{title}</title><link rel=icon href='data:,'><style>{STYLE}</style><body>{NAV}<h1>{title}</h1>{body}",
         content_type="text/html",
+        headers={"Cache-Control": "no-store"},
     )

@@ -26,7 +26,10 @@ PEOPLE = {
     "bob": ("Bob Roberts", [], "is refused by the app for staff"),
     "admin": ("Ada Admin", ["staff", "admins"], "may see /admin too"),
 }
-WORDS = "amber birch cedar delta ember fjord grove heron ivory juniper kelp lotus maple north opal pine".split()
+WORDS = (
+    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron",
+    "ivory", "juniper", "kelp", "lotus", "maple", "north", "opal", "pine",
+)  # fmt: skip
 
 
 def demo(host: str, port: int) -> int:

@@ -236,7 +236,7 @@ class Downstream(asyncio.Protocol):
         self._buffer = data + self._buffer
 
     def eof_received(self) -> bool:
-        """A client that has closed its sending side gets the answer under way, if it comes soon."""
+        """Let a client that has closed its sending side have the answer under way, if it comes soon."""
         if self.sink is not None:
             self.sink.upstream_closed(None)
             return False

@@ -63,7 +63,7 @@ class Exchange:
         self.upstream_started = 0.0
         self.upstream_took: float | None = None
 
-    async def run(self) -> bool:
+    async def run(self) -> bool:  # noqa: C901, PLR0912, PLR0915 - one place to read it, one coroutine to pay for
         """Serve the request; return whether the connection may carry another."""
         head, plane = self.head, self.plane
         try:
@@ -278,7 +278,10 @@ class Exchange:
             self._stop_upload_if_refused(answer)
         framing = AnswerFraming(answer, head, close)
         cookies = answer.set_cookies
-        if cookies and not plan.route.control:
+        if plan.route.control:
+            # Our own pages may name who somebody is, as the answer to a forward-auth request does.
+            answer.lines += [line.bytes() for line in answer.stripped]
+        elif cookies:
             cookies = foreign_cookies(answer, plane.picker)
         if opened is not None and opened.renewed is not None:
             cookies += plane.renewed_cookies(opened)

@@ -84,8 +84,8 @@ def _forwarded(client: Downstream, head: RequestHead) -> bytes:
     """Return the forwarded lines; for a peer that is not trusted they are made once per connection."""
     host = head.host_value or b""
     if client.peer_trusted:
-        chain = _chain(client, head)
-        return _forwarded_lines(client, chain, str(client_address(client, head) or ""), scheme(client, head), host)
+        hops = [str(hop) for hop in _hops(client, head)]
+        return _forwarded_lines(client, ", ".join(hops), hops[0], scheme(client, head), host)
     lines = client.forwarded.get(host)
     if lines is None:
         if len(client.forwarded) > 16:
@@ -116,19 +116,18 @@ def _for_control(client: Downstream, head: RequestHead) -> bytes:
     return lines
 
 
-def _chain(client: Downstream, head: RequestHead) -> str:
-    """Return the X-Forwarded-For chain as a trusted peer sent it, and that peer."""
+def _hops(client: Downstream, head: RequestHead) -> list[Address]:
+    """Return the believed addresses from the client to our peer; none for a unix socket."""
+    if client.peer is None or not client.peer_trusted:
+        return [client.peer] if client.peer else []
     values = [line.value.decode("latin-1") for line in head.forwarded if line.name == b"x-forwarded-for"]
-    known = ", ".join(value for value in values if value.isascii())
-    return f"{known}, {client.peer_text}" if known else client.peer_text
+    return client.plane.trusted.hops(client.peer, ",".join(values)) if values else [client.peer]
 
 
 def client_address(client: Downstream, head: RequestHead) -> Address | None:
     """Return the client's address as the trusted proxies in front tell it, from the right."""
-    if not client.peer_trusted:
-        return client.peer
-    values = [line.value.decode("latin-1") for line in head.forwarded if line.name == b"x-forwarded-for"]
-    return client.plane.trusted.client(client.peer, ",".join(values)) if values else client.peer
+    hops = _hops(client, head)
+    return hops[0] if hops else None
 
 
 def scheme(client: Downstream, head: RequestHead) -> str:

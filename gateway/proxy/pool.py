@@ -57,18 +57,18 @@ class UpstreamPool:
             return conn
         return None
 
-    async def connect(self, timeout: float) -> UpstreamConn:
-        """Open and lease a connection; ``timeout`` in seconds.
+    async def connect(self, seconds: float) -> UpstreamConn:
+        """Open and lease a connection; within ``seconds``.
 
         Raises UpstreamError: 502 refused or bad certificate, 504 too slow, 503 too many waiting.
         """
         await self._slot()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 conn = await self._open()
         except TimeoutError as error:
             self._give_slot_back()
-            raise UpstreamError(504, f"{self.address}: no connection within {timeout:g} s", sent=False) from error
+            raise UpstreamError(504, f"{self.address}: no connection within {seconds:g} s", sent=False) from error
         except (OSError, ssl.SSLError, UnicodeError) as error:
             self._give_slot_back()
             raise UpstreamError(502, f"{self.address}: {error}", sent=False) from error

@@ -282,14 +282,14 @@ class DataPlane:
         while self._clients and self.loop.time() < start + seconds and not (hurry and hurry.is_set()):
             if self.loop.time() >= start + min(seconds, self.limits.tunnel_drain_time):
                 self._end_tunnels()
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - the last of many connections sets no event
+            await asyncio.sleep(0.05)
         self._end_tunnels()
         for client in list(self._clients):
             if not client.lingering:
                 client.abort()
         end = self.loop.time() + self.limits.linger_time
-        while self._clients and self.loop.time() < end:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - as above
+        while self._clients and self.loop.time() < end:  # noqa: ASYNC110 - the last of many sets no event
+            await asyncio.sleep(0.02)
 
     def _end_tunnels(self) -> None:
         for client in list(self._clients):

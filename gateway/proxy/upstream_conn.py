@@ -56,8 +56,8 @@ class UpstreamConn(asyncio.Protocol):
     """A leased or idle connection to one upstream address."""
 
     __slots__ = (
-        "_buffer", "_ended", "_limits", "_on_informational", "_parser", "_waiter", "answered", "deadline", "failure", "idle_since",
-        "leased", "pool", "requests", "sink", "source", "transport",
+        "_buffer", "_ended", "_limits", "_on_informational", "_parser", "_waiter", "answered", "deadline", "failure",
+        "idle_since", "leased", "pool", "requests", "sink", "source", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: UpstreamPool, parser: AnswerParser, limits: Limits) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.wire.grammar import HEX_DIGITS, BadSyntax, consists_of, is_token
-from gateway.wire.grammar import FIELD_VALUE as FIELD_VALUE_BYTES
+from gateway.wire.grammar import FIELD_VALUE, HEX_DIGITS, BadSyntax, consists_of, is_token
 
 LAST_CHUNK = b"0\r\n\r\n"
 MAX_CHUNK_LINE = 256
@@ -104,7 +103,7 @@ class ChunkedBody:
         size, semicolon, extension = line.partition(b";")
         if semicolon:
             size = size.rstrip(b" \t")
-        if len(line) > MAX_CHUNK_LINE or not consists_of(extension, FIELD_VALUE_BYTES):
+        if len(line) > MAX_CHUNK_LINE or not consists_of(extension, FIELD_VALUE):
             raise BadSyntax("a chunk extension that cannot be")
         digits = size.lstrip(b"0") or b"0"
         if not size or not consists_of(size, HEX_DIGITS) or len(digits) > MAX_SIZE_DIGITS:
@@ -124,7 +123,7 @@ class ChunkedBody:
         if self._trailers > MAX_TRAILERS or self._trailer_bytes > MAX_TRAILER_BYTES:
             raise BadSyntax("trailers over the limit", 431)
         name, colon, value = line.partition(b":")
-        if not colon or not is_token(name) or not consists_of(value, FIELD_VALUE_BYTES):
+        if not colon or not is_token(name) or not consists_of(value, FIELD_VALUE):
             raise BadSyntax("a trailer that is no field")
 
 

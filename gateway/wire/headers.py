@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from gateway.wire.grammar import DIGITS, OWS, BadSyntax, consists_of, is_token, tokens
-from gateway.wire.grammar import FIELD_VALUE as FIELD_VALUE_BYTES
+from gateway.wire.grammar import DIGITS, FIELD_VALUE, OWS, BadSyntax, consists_of, is_token, tokens
 
 if TYPE_CHECKING:
     from gateway.wire.head import MessageHead
@@ -305,7 +304,7 @@ class KnownLines(dict[bytes, HeaderLine | None]):
         name, colon, value = line.partition(b":")
         if not colon or not is_token(name):
             raise BadSyntax("a header line without a proper name")
-        if not consists_of(value, FIELD_VALUE_BYTES):
+        if not consists_of(value, FIELD_VALUE):
             raise BadSyntax("a control character in a header value")
         if len(line) > self._line_limit and (name.lower() != b"cookie" or len(line) > self._cookie_limit):
             raise BadSyntax("a header line over the limit", 431)

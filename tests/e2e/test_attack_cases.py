@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -52,14 +53,9 @@ class Runner:
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[AttackStage]]:
     """Start the gateways and their upstreams."""
-    started: list[AttackStage] = []
-    try:
-        for i in range(STAGES):
-            started.append(AttackStage(tmp_path_factory.mktemp("attack") / str(i)))
-        yield started
-    finally:
-        for stage in started:
-            stage.close()
+    with ExitStack() as stack:
+        folders = [tmp_path_factory.mktemp("attack") for _ in range(STAGES)]
+        yield [stack.enter_context(closing(AttackStage(folder))) for folder in folders]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ QUIET = 0.05
 """Seconds without a byte after which a conversation that goes on is taken as settled."""
 QUIET_AFTER_TWO = 0.2
 """The same where a second request might still be on its way."""
+QUIET_AFTER_MANY = 1.0
+"""The same where many requests may have been sent."""
 PATIENCE = 12.0
 """Seconds for the first byte of an answer."""
 CLOSING_TIME = 5.0
@@ -57,6 +59,15 @@ class AttackStage:
         self.recorder.start()
         self.gateway = GatewayProcess(directory, attack_config(self.recorder.url))
         self.gateway.start()
+        try:
+            self._log_in()
+        except BaseException:
+            self.gateway.kill()
+            self.recorder.stop()
+            raise
+
+    def _log_in(self) -> None:
+        """Log two people in, and see what harmless requests look like upstream."""
         alice, bob = logged_in(self.gateway, ALICE), logged_in(self.gateway, BOB)
         name, value = alice.session_pair()
         self.secrets = Secrets(self.gateway.authority, name, value, bob.cookie_pair())
@@ -170,8 +181,15 @@ def converse(port: int, case: AttackCase, secrets: Secrets) -> tuple[bytes, bool
         if must_close:
             talk.read_for(CLOSING_TIME)
         else:
-            talk.settle(QUIET_AFTER_TWO if case.marker() else QUIET)
+            talk.settle(_quiet_time(case))
     return bytes(talk.received), talk.closed
+
+
+def _quiet_time(case: AttackCase) -> float:
+    """Return how long nothing must come before the conversation is taken as settled."""
+    if "{REPEAT" in case.raw and len(case.methods()) == 1:
+        return QUIET_AFTER_MANY
+    return QUIET_AFTER_TWO if case.marker() else QUIET
 
 
 class _Conversation:

@@ -115,7 +115,11 @@ class GatewayProcess:
     def start(self) -> None:
         """Start and wait until both listeners are named."""
         self.launch()
-        wait_for(self._is_ready, START_TIME, "the gateway to listen")
+        try:
+            wait_for(self._is_ready, START_TIME, "the gateway to listen")
+        except BaseException:
+            self.kill()
+            raise
 
     def launch(self) -> None:
         """Start without waiting, for tests of a start that fails."""
