@@ -14,8 +14,9 @@ from gateway.core.policy import Rule
 from gateway.core.route import GATEWAY_PREFIX, Route, Router
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import ConfigError, Problem
+from gateway.proxy.plane import CONTROL_ROUTE, PlaneParts
 from gateway.proxy.record import LineWriter
-from gateway.proxy.server import CONTROL_ROUTE, DataPlane, PlaneParts
+from gateway.proxy.server import DataPlane
 from gateway.sessions.cookie_store import CookieStore
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.revocations import Revocations

@@ -45,7 +45,7 @@ class Route:
     def rule_for(self, path: str, method: str) -> Rule:
         """Return the first rule that covers the request, else the route's own."""
         for rule in self.rules:
-            if rule.covers(path, method):
+            if is_under(path, rule.path) and (not rule.methods or method in rule.methods):
                 return rule
         return self.default
 

@@ -9,20 +9,20 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import Protocol
 
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 from gateway.errors import RequestError
+from gateway.proxy.plane import Plane
+from gateway.proxy.record import access_line
+from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import Flow, TunnelSide, UpstreamConn
+from gateway.sessions.store import Opened
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, find_head_end
 from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
-
-if TYPE_CHECKING:
-    from gateway.proxy.server import DataPlane
-    from gateway.proxy.upload import Upload
-    from gateway.sessions.store import Opened
 
 
 class Serves(Protocol):
@@ -49,7 +49,7 @@ class Downstream(asyncio.Protocol):
         "transport", "upload", "upstream", "write_paused",
     )  # fmt: skip
 
-    def __init__(self, plane: DataPlane, scheme: str, serving: Serving) -> None:
+    def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
         self.plane = plane
         self.scheme = scheme
         self.transport: asyncio.Transport | None = None
@@ -114,7 +114,7 @@ class Downstream(asyncio.Protocol):
     async def _serve(self) -> None:
         try:
             while True:
-                head = self._take_head() or await self._expect_head()
+                head = (self._take_head() if self._buffer else None) or await self._expect_head()
                 if head is None:
                     break
                 self.requests += 1
@@ -122,7 +122,7 @@ class Downstream(asyncio.Protocol):
                     break
                 self.upload = None
         except RequestError as error:
-            self.plane.answer_bad_request(self, error)
+            self._answer_bad_request(error)
         except asyncio.CancelledError:
             self.abort()
             return
@@ -132,6 +132,18 @@ class Downstream(asyncio.Protocol):
             return
         if not self.lingering:
             self.linger()
+
+    def _answer_bad_request(self, error: RequestError) -> None:
+        """Answer a head that could not be understood."""
+        plane = self.plane
+        request_id = plane.next_request_id()
+        self.write(plane.answers.answer(error.status, None, request_id, plane.http_date, close=True))
+        if plane.access_log is not None:
+            stamp = plane.clock.stamp(plane.wall_clock())
+            trace = request_id.decode("ascii")
+            plane.access_log.write(
+                access_line(stamp, self.peer_text, "-", "", "", error.status, 0, 0.0, None, "", "-", trace, str(error))
+            )
 
     # Reading heads
 
@@ -225,6 +237,23 @@ class Downstream(asyncio.Protocol):
             self._head_bytes_came(self._waiter)
         elif len(self._buffer) > self.plane.limits.head and not self._paused:
             self.pause()
+
+    def begin_upload(self, upload: Upload, conn: UpstreamConn) -> bytes:
+        """Return what has come of a request's body, for the upstream; the rest flows there by itself.
+
+        Raises RequestError.
+        """
+        out, rest = upload.encode(self.take_buffer())
+        if upload.done:
+            self.put_back(rest)
+            return out
+        upload.upstream = conn
+        conn.deadline = NEVER
+        conn.source = self
+        self.deadline = self.plane.now + self.plane.limits.body_idle_time
+        self.on_expire = partial(conn.fail, RequestError(408, "a request body that did not arrive in time"))
+        self.resume()
+        return out
 
     def take_buffer(self) -> bytes:
         """Return what has come beyond the head."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from time import perf_counter
 
 from gateway.core.gate import Verdict, rule_verdict
 from gateway.core.policy import Rule
@@ -13,23 +12,21 @@ from gateway.core.retry import may_replay
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.downstream import NEVER, Downstream
-from gateway.proxy.outgoing import PreparedRequest
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.pool import UpstreamPool
+from gateway.proxy.record import access_line
 from gateway.proxy.relay import Relay, answer_body
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.sessions.store import Opened
 from gateway.wire import websocket
+from gateway.wire.cookies import PickedCookies
 from gateway.wire.forward import AnswerFraming, answer_head, foreign_cookies, informational_head
 from gateway.wire.framing import UntilClose
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 from gateway.wire.replies import login_url, wants_page
-
-if TYPE_CHECKING:
-    from gateway.proxy.server import DataPlane
 
 RETRY_AFTER = (b"Retry-After: 5",)
 EVENT_STREAM = b"text/event-stream"
@@ -48,8 +45,8 @@ class Exchange:
     def __init__(self, client: Downstream, head: RequestHead) -> None:
         self.client = client
         self.head = head
-        self.plane: DataPlane = client.plane
-        self.started = self.plane.loop.time()
+        self.plane = client.plane
+        self.started = perf_counter()
         self.request_id = self.plane.next_request_id()
         self.plan: RoutePlan | None = None
         self.opened: Opened | None = None
@@ -80,15 +77,14 @@ class Exchange:
                 return self._ask_for_login() if verdict is Verdict.LOGIN else self._answer(403)
             if head.unusual:
                 self._check_extras(plan)
-            request = outgoing.prepare(self, plan, cookies)
             pools = plan.pools_in_turn(plane.now)
             upstream = self._lease_idle(pools[0]) or await self._connect(plan, pools)
             try:
-                answer = await self._ask(upstream, request)
+                answer = await self._ask(upstream, plan, cookies)
             except UpstreamError as error:
                 upstream = await self._replace_dead(plan, pools, upstream, error)
-                answer = await self._ask(upstream, request)
-            self.upstream_took = plane.loop.time() - self.upstream_started
+                answer = await self._ask(upstream, plan, cookies)
+            self.upstream_took = perf_counter() - self.upstream_started
             if answer.status == 101:
                 return await self._tunnel(upstream, answer)
             framing, data = self._answer_head(plan, answer)
@@ -115,7 +111,7 @@ class Exchange:
             if self.client.upstream is not None:
                 self._give_back(self.client.upstream, reusable=False)
             self.client.opened = None
-            plane.record(self)
+            self._record()
 
     # 2: the route
 
@@ -185,9 +181,9 @@ class Exchange:
 
     def _lease_idle(self, pool: UpstreamPool) -> UpstreamConn | None:
         """Lease an idle connection to an address; None if there is none."""
-        self.upstream_started = now = self.plane.loop.time()
+        self.upstream_started = perf_counter()
         repeatable = may_replay(self.head.method, has_body=self.client.upload is not None)
-        conn = pool.lease_idle(now, repeatable=repeatable)
+        conn = pool.lease_idle(self.plane.now, repeatable=repeatable)
         self.client.upstream = conn
         return conn
 
@@ -200,7 +196,7 @@ class Exchange:
             except UpstreamError as error:
                 plan.counters.upstream_error("connect")
                 if error.status != 503:
-                    plan.mark_down(pool, self.upstream_started)
+                    plan.mark_down(pool, self.plane.now)
                 failure = error
             else:
                 return conn
@@ -220,12 +216,14 @@ class Exchange:
         self._give_back(conn, reusable=False)
         return await self._connect(plan, pools)
 
-    def _ask(self, conn: UpstreamConn, request: PreparedRequest) -> asyncio.Future[AnswerHead]:
+    def _ask(self, conn: UpstreamConn, plan: RoutePlan, cookies: PickedCookies) -> asyncio.Future[AnswerHead]:
         """Send the head and what has come of the body; return a future of the answer's head."""
-        data = request.head_for(conn.pool.address)
-        conn.deadline = self.plane.now + request.answer_time
+        data = outgoing.request_head(
+            self.client, self.head, plan, cookies, self.opened, self.request_id, conn.pool.address, self.upgrading
+        )
+        conn.deadline = self.plane.now + plan.route.response_timeout
         if self.client.upload is not None:
-            data += self._begin_upload(self.client.upload, conn)
+            data += self.client.begin_upload(self.client.upload, conn)
         conn.send(data)
         return conn.answer_head(self._informational)
 
@@ -243,21 +241,6 @@ class Exchange:
             conn.pool.release(conn, self.plane.now)
         else:
             conn.pool.discard(conn)
-
-    def _begin_upload(self, upload: Upload, conn: UpstreamConn) -> bytes:
-        """Return the first piece of the body; the rest flows from the client's connection."""
-        client = self.client
-        out, rest = upload.encode(client.take_buffer())
-        if upload.done:
-            client.put_back(rest)
-            return out
-        upload.upstream = conn
-        conn.deadline = NEVER
-        conn.source = client
-        client.deadline = self.plane.now + self.plane.limits.body_idle_time
-        client.on_expire = partial(conn.fail, RequestError(408, "a request body that did not arrive in time"))
-        client.resume()
-        return out
 
     def _informational(self, answer: AnswerHead) -> None:
         """Pass on a 1xx; HTTP/1.0 does not know them (RFC 9110 §15.2)."""
@@ -285,8 +268,6 @@ class Exchange:
             cookies = foreign_cookies(answer, plane.picker)
         if opened is not None and opened.renewed is not None:
             cookies += plane.renewed_cookies(opened)
-        if answer.nominated:
-            answer.drop_nominated()
         self.answered = True
         self.status = answer.status
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
@@ -387,3 +368,33 @@ class Exchange:
         self.sent = len(data)
         client.write(data)
         return not close
+
+    # 8: the record
+
+    def _record(self) -> None:
+        """Count a finished exchange and write its line."""
+        plan, head, client, plane = self.plan, self.head, self.client, self.plane
+        seconds = perf_counter() - self.started
+        route = "-"
+        if plan is not None:
+            route = plan.name
+            plan.counters.record(self.status, seconds)
+        if plane.access_log is None:
+            return
+        plane.access_log.write(
+            access_line(
+                plane.clock.stamp(plane.wall_clock()),
+                str(outgoing.client_address(client, head) or "") if client.peer_trusted else client.peer_text,
+                head.method,
+                head.host,
+                head.path,
+                self.status,
+                self.sent,
+                seconds,
+                self.upstream_took,
+                self.opened.session.identity.user if self.opened is not None else "",
+                route,
+                self.request_id.decode("ascii"),
+                self.error,
+            )
+        )

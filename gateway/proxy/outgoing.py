@@ -2,82 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gateway.core.policy import Address
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import RequestError
+from gateway.proxy.downstream import Downstream
+from gateway.proxy.plan import RoutePlan
+from gateway.sessions.store import Opened
 from gateway.wire import forward
 from gateway.wire.cookies import PickedCookies
 from gateway.wire.grammar import consists_of
 from gateway.wire.head import RequestHead
 from gateway.wire.target import without_prefix
 
-if TYPE_CHECKING:
-    from gateway.proxy.downstream import Downstream
-    from gateway.proxy.exchange import Exchange
-    from gateway.proxy.plan import RoutePlan
 
-
-class PreparedRequest:
-    """A request that is ready but for the address it goes to."""
-
-    __slots__ = ("_added", "_cookie", "_head", "_host", "_target", "_websocket", "answer_time")
-
-    def __init__(
-        self,
-        head: RequestHead,
-        target: bytes,
-        host: bytes | None,
-        cookie: bytes,
-        added: bytes,
-        websocket: bool,
-        answer_time: float,
-    ) -> None:
-        self._head = head
-        self._target = target
-        self._host = host
-        self._cookie = cookie
-        self._added = added
-        self._websocket = websocket
-        self.answer_time = answer_time
-        """Seconds that the upstream has for the answer's head."""
-
-    def head_for(self, address: UpstreamAddress) -> bytes:
-        """Return the head's bytes."""
-        host = self._host if self._host is not None else address.authority().encode("ascii")
-        return forward.request_head(self._head, self._target, host, self._cookie, self._added, self._websocket)
-
-
-def prepare(exchange: Exchange, plan: RoutePlan, cookies: PickedCookies) -> PreparedRequest:
-    """Make the request for the upstream."""
-    head, client, route = exchange.head, exchange.client, plan.route
-    if head.nominated:
-        head.drop_nominated()
-    if plan.drop_headers or plan.set_headers:
-        head.lines = forward.add_header_rules(head.lines, plan.set_headers, plan.drop_headers)
-    if head.stripped and route.pass_headers:
-        head.lines += [line.bytes() for line in head.stripped if line.name.decode("ascii") in route.pass_headers]
-    cookie = cookies.others
-    added = _forwarded(client, head) + plan.prefix
-    opened = exchange.opened
+def request_head(
+    client: Downstream,
+    head: RequestHead,
+    plan: RoutePlan,
+    cookies: PickedCookies,
+    opened: Opened | None,
+    request_id: bytes,
+    address: UpstreamAddress,
+    websocket: bool,
+) -> bytes:
+    """Return the head for one upstream address; it may be asked for again for another one."""
+    route = plan.route
     if route.control:
+        added = _for_control(client, head, opened)
         cookie = b"; ".join(filter(None, (cookies.kept, cookies.others)))
-        added = _for_control(client, head) + (
-            b"X-Gateway-Session: %b\r\n" % opened.latest().token.encode("ascii") if opened else b""
-        )
-    elif opened is not None:
-        added += plan.identity_block(opened)
-    request_id = exchange.request_id
-    if b"traceparent" in head.noted:
-        added += b"X-Request-Id: %b\r\n" % request_id
     else:
-        added += b"X-Request-Id: %b\r\ntraceparent: 00-%b-%b-01\r\n" % (request_id, request_id, request_id[16:])
+        added = _forwarded(client, head) + plan.prefix
+        cookie = cookies.others
+        if opened is not None:
+            added += plan.identity_block(opened)
+    added += b"X-Request-Id: " + request_id
+    if b"traceparent" not in head.noted:
+        added += b"\r\ntraceparent: 00-%b-%b-01" % (request_id, request_id[16:])
+    return forward.request_head(
+        head,
+        _lines(head, plan) if plan.edits or head.unusual or head.nominated or head.stripped else head.lines,
+        without_prefix(head.target, route.path) if plan.prefix else head.target,
+        head.host_value or b"" if route.preserve_host else address.authority().encode("ascii"),
+        cookie,
+        added,
+        websocket,
+    )
+
+
+def _lines(head: RequestHead, plan: RoutePlan) -> list[bytes]:
+    """Return the client's lines as they are passed on: without what Connection nominates, by the route's rules."""
+    route = plan.route
+    lines = head.kept_lines() if head.nominated else head.lines
+    if plan.edits:
+        lines = forward.add_header_rules(lines, plan.set_headers, plan.drop_headers)
+    if head.stripped and route.pass_headers:
+        lines = lines + [line.bytes() for line in head.stripped if line.name.decode("ascii") in route.pass_headers]
     if (hops := head.noted.get(b"max-forwards")) is not None:
-        head.lines.append(b"Max-Forwards: " + (b"%d" % (int(hops) - 1) if head.method == "OPTIONS" else hops))
-    target = without_prefix(head.target, route.path) if plan.prefix else head.target
-    host = head.host_value if route.preserve_host else None
-    return PreparedRequest(head, target, host, cookie, added, exchange.upgrading, route.response_timeout)
+        lines = [*lines, b"Max-Forwards: " + (b"%d" % (int(hops) - 1) if head.method == "OPTIONS" else hops)]
+    return lines
 
 
 def _forwarded(client: Downstream, head: RequestHead) -> bytes:
@@ -105,10 +87,12 @@ def _forwarded_lines(client: Downstream, chain: str, address: str, proto: str, h
     )
 
 
-def _for_control(client: Downstream, head: RequestHead) -> bytes:
-    """Return what the control plane may rely on: one client address, the scheme, the request to verify."""
+def _for_control(client: Downstream, head: RequestHead, opened: Opened | None) -> bytes:
+    """Return what the control plane may rely on: client address, scheme, session, the request to verify."""
     address = client_address(client, head) if client.peer_trusted else client.peer
     lines = f"X-Forwarded-For: {address or ''}\r\nX-Forwarded-Proto: {scheme(client, head)}\r\n".encode("ascii")
+    if opened is not None:
+        lines += b"X-Gateway-Session: %b\r\n" % opened.latest().token.encode("ascii")
     if client.peer_trusted:
         for line in head.forwarded:
             if line.name in (b"x-forwarded-method", b"x-forwarded-host", b"x-forwarded-uri"):

@@ -22,7 +22,7 @@ class RoutePlan:
     """A route, ready to serve."""
 
     __slots__ = (
-        "_balancer", "_identity", "counters", "drop_headers", "max_body", "name", "pools", "prefix", "route",
+        "_balancer", "_identity", "counters", "drop_headers", "edits", "max_body", "name", "pools", "prefix", "route",
         "set_headers",
     )  # fmt: skip
 
@@ -44,6 +44,8 @@ class RoutePlan:
         self.drop_headers = frozenset(
             name.lower().encode("ascii") for name in (*route.drop_headers, *(name for name, _ in route.set_headers))
         )
+        self.edits = bool(self.set_headers or self.drop_headers)
+        """Whether the route changes the client's header lines."""
         prefix = route.path.rstrip("/")
         self.prefix = f"X-Forwarded-Prefix: {prefix}\r\n".encode("ascii") if route.strip_prefix and prefix else b""
         self._identity = identity

@@ -6,17 +6,14 @@ What an upstream cuts short is cut short for the client too (RFC 9112 §8).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from gateway.errors import UpstreamError
+from gateway.proxy.downstream import Downstream
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.forward import AnswerFraming
 from gateway.wire.framing import LAST_CHUNK, Body, ChunkedBody, LengthBody, UntilClose, chunk
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead
-
-if TYPE_CHECKING:
-    from gateway.proxy.downstream import Downstream
 
 
 def answer_body(answer: AnswerHead, framing: AnswerFraming) -> Body:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from gateway.proxy.downstream import Downstream
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.websocket import GOING_AWAY, FrameCursor, close_frame
-
-if TYPE_CHECKING:
-    from gateway.proxy.downstream import Downstream
 
 
 class Tunnel:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gateway.errors import RequestError
+from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.framing import LAST_CHUNK, ChunkedBody, LengthBody, chunk
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead
-
-if TYPE_CHECKING:
-    from gateway.proxy.upstream_conn import UpstreamConn
 
 
 class Upload:

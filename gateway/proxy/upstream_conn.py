@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.core.limits import Limits
+from gateway.core.upstream import UpstreamAddress
 from gateway.errors import UpstreamError
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, AnswerParser
-
-if TYPE_CHECKING:
-    from gateway.proxy.pool import UpstreamPool
-
 
 CR = 0x0D
 
@@ -52,15 +49,35 @@ class Flow(Protocol):
         """Read on."""
 
 
+class Pool(Protocol):
+    """Where a connection belongs."""
+
+    address: UpstreamAddress
+    loop: asyncio.AbstractEventLoop
+
+    def release(self, conn: UpstreamConn, now: float) -> None:
+        """Take back a connection that may serve another request."""
+
+    def discard(self, conn: UpstreamConn) -> None:
+        """Close a leased connection."""
+
+    def detach(self) -> None:
+        """Give back the place of a connection that has become a tunnel."""
+
+    def forget(self, conn: UpstreamConn) -> None:
+        """Drop an idle connection that has closed."""
+
+
 class UpstreamConn(asyncio.Protocol):
     """A leased or idle connection to one upstream address."""
 
     __slots__ = (
-        "_buffer", "_ended", "_limits", "_on_informational", "_parser", "_waiter", "answered", "deadline", "failure",
+        "_buffer", "_ended", "_limits", "_on_informational", "_parser", "_paused", "_waiter",
+        "answered", "deadline", "failure",
         "idle_since", "leased", "pool", "requests", "sink", "source", "transport",
     )  # fmt: skip
 
-    def __init__(self, pool: UpstreamPool, parser: AnswerParser, limits: Limits) -> None:
+    def __init__(self, pool: Pool, parser: AnswerParser, limits: Limits) -> None:
         self.pool = pool
         self.transport: asyncio.Transport | None = None
         self.leased = True
@@ -79,6 +96,7 @@ class UpstreamConn(asyncio.Protocol):
         self._waiter: asyncio.Future[AnswerHead] | None = None
         self._on_informational: Callable[[AnswerHead], None] = _ignore
         self._ended = False
+        self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -215,13 +233,16 @@ class UpstreamConn(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more from the upstream for now."""
+        self._paused = True
         if self.transport is not None and not self._ended:
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if self.transport is not None and not self._ended:
-            self.transport.resume_reading()
+        if self._paused:
+            self._paused = False
+            if self.transport is not None and not self._ended:
+                self.transport.resume_reading()
 
     def close(self) -> None:
         """Close at once; an upstream is never left guessing with half a request."""

@@ -32,6 +32,7 @@ class CookieStore:
         self._recent = recent
         self._clock = clock
         self.peek = recent.get
+        revocations.empties(recent)
 
     async def load(self, token: str, now: float) -> Opened:
         """Open a sealed session. Raises BadToken where it is forged, over or ended."""
@@ -72,12 +73,10 @@ class CookieStore:
 
     async def revoke(self, session: Session) -> None:
         """End a session; every token that was ever sealed for it is refused from now on."""
-        self._recent.forget(session.id)
         await self._revocations.add(session, self._clock())
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` created before or at ``now``."""
-        self._recent.forget_user(user, now)
         await self._revocations.add_user(user, now)
 
     async def list(self, user: str) -> list[Session]:

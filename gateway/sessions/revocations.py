@@ -11,9 +11,11 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
+from weakref import WeakSet
 
 from gateway.core.session import Session
 from gateway.errors import StoreUnavailable
+from gateway.sessions.recent import RecentSessions
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS revoked_session (id BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
@@ -35,6 +37,7 @@ class Revocations:
         """
         self._lifetime = lifetime
         self._lock = Lock()
+        self._memories: WeakSet[RecentSessions] = WeakSet()
         self._pruned = now
         try:
             self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=5.0)
@@ -48,6 +51,10 @@ class Revocations:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{file}: the ledger of ended sessions cannot be used: {error}") from error
 
+    def empties(self, memory: RecentSessions) -> None:
+        """Take what is ended out of ``memory`` from now on; during a reload there are two of them."""
+        self._memories.add(memory)
+
     def covers(self, session: Session) -> bool:
         """Tell whether a session was ended."""
         if self._sessions and _digest(session.id) in self._sessions:
@@ -57,11 +64,15 @@ class Revocations:
     async def add(self, session: Session, now: float) -> None:
         """End a session. Raises StoreUnavailable if the disk did not take it; it is refused here all the same."""
         digest = _digest(session.id)
+        for memory in self._memories:
+            memory.forget(session.id)
         self._sessions[digest] = session.expires
         await self._write("INSERT OR REPLACE INTO revoked_session VALUES (?, ?)", (digest, session.expires), now)
 
     async def add_user(self, user: str, now: float) -> None:
         """End every session of a user that was created up to now. Raises StoreUnavailable."""
+        for memory in self._memories:
+            memory.forget_user(user, now)
         self._users[user] = now
         await self._write(
             "INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, now, now + self._lifetime), now

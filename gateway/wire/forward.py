@@ -31,12 +31,14 @@ STATUS_LINES = {s: b"HTTP/1.1 %d %b" % (s, REASONS.get(s, b"Unknown")) for s in 
 """Own reason phrases: an upstream's may hold anything."""
 
 
-def request_head(head: RequestHead, target: bytes, host: bytes, cookie: bytes, added: bytes, websocket: bool) -> bytes:
+def request_head(
+    head: RequestHead, lines: list[bytes], target: bytes, host: bytes, cookie: bytes, added: bytes, websocket: bool
+) -> bytes:
     """Return the head to send upstream.
 
-    ``added`` are whole lines with CRLF that only the gateway may say: forwarded, identity, request id.
+    ``lines`` are the client's, ``added`` what only the gateway may say: forwarded, identity, request id.
     """
-    parts = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method.encode("ascii"), target, host), *head.lines]
+    parts = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method.encode("ascii"), target, host), *lines]
     if cookie:
         parts.append(b"Cookie: " + cookie)
     if head.unusual:
@@ -49,7 +51,8 @@ def request_head(head: RequestHead, target: bytes, host: bytes, cookie: bytes, a
         if websocket:
             parts.append(b"Upgrade: websocket\r\nConnection: Upgrade")
     parts.append(added)
-    return b"\r\n".join(parts) + b"\r\n"
+    parts.append(b"\r\n")
+    return b"\r\n".join(parts)
 
 
 class AnswerFraming:
@@ -89,7 +92,8 @@ def answer_head(
     answer: AnswerHead, framing: AnswerFraming, cookies: tuple[bytes, ...], date: bytes, request_id: bytes
 ) -> bytes:
     """Return the head to send to the client; ``cookies`` are Set-Cookie values."""
-    parts = [STATUS_LINES[answer.status], *answer.lines, *framing.lines]
+    lines = answer.kept_lines() if answer.nominated else answer.lines
+    parts = [STATUS_LINES[answer.status], *lines, *framing.lines]
     if cookies:
         parts += [b"Set-Cookie: " + value for value in cookies]
     if not answer.has_date:

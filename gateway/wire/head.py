@@ -19,7 +19,6 @@ from gateway.wire.headers import (
     DroppedLine,
     ExpectLine,
     ForwardedLine,
-    HeaderLine,
     HostLine,
     KnownLines,
     LengthLine,
@@ -33,6 +32,7 @@ from gateway.wire.headers import (
     parse_host,
 )
 from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
+from gateway.wire.message import MessageHead
 from gateway.wire.target import parse_target, simple_path, split_absolute
 
 HTTP_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
@@ -110,64 +110,6 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
 ANSWER_PREFIXES = (b"x-accel-",)
 
 
-class MessageHead:
-    """What both directions share. Defaults stand at the class: most heads set few of them."""
-
-    connection: frozenset[bytes] = frozenset()
-    nominated: frozenset[bytes] = frozenset()
-    """Header names that Connection says are for this hop only."""
-    close = False
-    """Whether Connection says that this is the last message."""
-    content_length: int | None = None
-    chunked = False
-    upgrade: bytes | None = None
-    expect: bytes | None = None
-    host: str = ""
-    host_value: bytes | None = None
-    version = 1
-    """The minor version: 0 or 1."""
-    noted: Mapping[bytes, bytes] = {}
-    """Values of the lines that something of ours depends on, by lower-case name."""
-    cookie_lines: tuple[bytes, ...] = ()
-    set_cookies: tuple[bytes, ...] = ()
-    stripped: tuple[HeaderLine, ...] = ()
-    forwarded: tuple[HeaderLine, ...] = ()
-    has_date = False
-    content_type = b""
-    unusual = False
-    """Whether a request has a body, an expectation, an upgrade or hops: what a plain GET has not."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        """Lines to forward as they are, in order."""
-
-    def get(self, name: bytes) -> bytes | None:
-        """Return the first value of a plain header by its lower-case name; for rare paths, it scans."""
-        found = self.noted.get(name)
-        if found is not None:
-            return found
-        for line in self.lines:
-            key, _, value = line.partition(b":")
-            if key.lower() == name:
-                return value.strip(b" \t")
-        return None
-
-    def get_all(self, name: bytes) -> list[bytes]:
-        """Return all values of a plain header by its lower-case name."""
-        pairs = (line.partition(b":") for line in self.lines)
-        return [value.strip(b" \t") for key, _, value in pairs if key.lower() == name]
-
-    def keeps_alive(self) -> bool:
-        """Tell whether the sender offers a further message on this connection (RFC 9112 §9.3)."""
-        if self.close:
-            return False
-        return bool(self.version) or b"keep-alive" in self.connection
-
-    def drop_nominated(self) -> None:
-        """Remove the lines that Connection names; those that mean something to us stay (RFC 9110 §7.6.1)."""
-        self.lines = [line for line in self.lines if line.partition(b":")[0].lower() not in self.nominated]
-
-
 class RequestHead(MessageHead):
     """A request that was understood in one way only."""
 
@@ -201,7 +143,16 @@ class RequestParser:
         """Parse a head, given without its final CRLFCRLF. Raises BadSyntax with the status to answer."""
         request_line, _, rest = data.partition(b"\r\n")
         head = RequestHead()
-        self._request_line(head, request_line)
+        try:
+            method, target, version = request_line.split(b" ")
+        except ValueError:
+            raise BadSyntax("a request line of other than three words") from None
+        head.method = METHODS.get(method) or self._other_method(method)
+        if version != b"HTTP/1.1":
+            head.version = self._other_version(version)
+        if len(target) > self._limits.target:
+            raise BadSyntax("a target over the limit", 414)
+        head.target = target
         lines = rest.split(b"\r\n") if rest else []
         if len(lines) > self._limits.headers:
             raise BadSyntax("too many headers", 431)
@@ -216,28 +167,20 @@ class RequestParser:
         self._check(head)
         return head
 
-    def _request_line(self, head: RequestHead, line: bytes) -> None:
-        parts = line.split(b" ")
-        if len(parts) != 3:
-            raise BadSyntax("a request line of other than three words")
-        method, target, version = parts
-        minor = HTTP_VERSIONS.get(version)
-        if minor is None:
-            odd = len(version) == 8 and version.startswith(b"HTTP/") and consists_of(version[5:], DIGITS + b".")
-            raise BadSyntax("an HTTP version other than 1.0 and 1.1", 505 if odd else 400)
-        known = METHODS.get(method)
-        if known is None:
-            if not is_token(method):
-                raise BadSyntax("a method that is no token")
-            if len(method) > MAX_METHOD:
-                raise BadSyntax("a method that is too long", 501)
-            known = method.decode("ascii")
-        if len(target) > self._limits.target:
-            raise BadSyntax("a target over the limit", 414)
-        head.method = known
-        if not minor:
-            head.version = minor
-        head.target = target
+    @staticmethod
+    def _other_method(method: bytes) -> str:
+        if not is_token(method):
+            raise BadSyntax("a method that is no token")
+        if len(method) > MAX_METHOD:
+            raise BadSyntax("a method that is too long", 501)
+        return method.decode("ascii")
+
+    @staticmethod
+    def _other_version(version: bytes) -> int:
+        if version == b"HTTP/1.0":
+            return 0
+        odd = len(version) == 8 and version.startswith(b"HTTP/") and consists_of(version[5:], DIGITS + b".")
+        raise BadSyntax("an HTTP version other than 1.0 and 1.1", 505 if odd else 400)
 
     def _check(self, head: RequestHead) -> None:
         """Check what only the whole head shows."""

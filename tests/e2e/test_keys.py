@@ -12,7 +12,7 @@ from tests.conftest import StartGateway
 from tests.support.gateway import Config, GatewayProcess, gateway_config, new_key, route
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
-from tests.support.visitor import PAGE, Visitor, logged_in
+from tests.support.visitor import PAGE, Visitor, form_fields, logged_in
 from tests.support.waiting import wait_for
 
 
@@ -25,6 +25,12 @@ def key_id(visitor: Visitor) -> bytes:
     """Return the id of the key that sealed a visitor's session (the first four bytes of the token)."""
     token = visitor.session_pair()[1].removeprefix("v1.")
     return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))[:4]
+
+
+def seals_with(gateway: GatewayProcess) -> bytes:
+    """Return the id of the key that seals a new session; empty where the login met a reload."""
+    visitor = Visitor(gateway)
+    return key_id(visitor) if visitor.try_login(ALICE.user, ALICE.password).status == 303 else b""
 
 
 def is_known(visitor: Visitor) -> bool:
@@ -44,7 +50,7 @@ def test_12_key_rotation_by_reload(start_gateway: StartGateway, recorder: Record
     old_id = key_id(alice)
 
     gateway.reload(with_keys(config, new, old))
-    wait_for(lambda: key_id(logged_in(gateway, ALICE)) != old_id, 5, "the reload")
+    wait_for(lambda: seals_with(gateway) not in (old_id, b""), 5, "the reload")
     assert is_known(alice)
     assert is_known(second)
 
@@ -59,6 +65,20 @@ def test_12_key_rotation_by_reload(start_gateway: StartGateway, recorder: Record
     assert "/_gateway/login" in (answer.get("Location") or "")
     assert is_known(alice)
     assert second.login(ALICE).status == 303
+
+
+def test_12_open_login_form_survives_a_rotation(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """A login form that was open when a new first key came still works while the old key is listed."""
+    old, new = new_key(), new_key()
+    config = with_keys(gateway_config(route("app", "/", recorder.url)), old)
+    gateway = start_gateway(config)
+    old_id = key_id(logged_in(gateway, ALICE))
+    visitor = Visitor(gateway)
+    token = form_fields(visitor.get("/_gateway/login", PAGE).text())["csrf_token"]
+    gateway.reload(with_keys(config, new, old))
+    wait_for(lambda: seals_with(gateway) not in (old_id, b""), 5, "the reload")
+    form = {"username": ALICE.user, "password": ALICE.password, "next": "/", "csrf_token": token}
+    assert visitor.post("/_gateway/login", form).status == 303
 
 
 BAD_KEYS = {

@@ -6,8 +6,6 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import pytest
-
 from tests.conftest import StartGateway
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.messages import Answer
@@ -217,14 +215,14 @@ def test_logout_beats_a_renewal_under_way(start_gateway: StartGateway, recorder:
     assert [replay(gateway, kept).status for kept in cookies] == [401, 401]
 
 
-@pytest.mark.parametrize("position", [0, 3, 10, 30, 60, -1])
-def test_a_changed_token_is_no_session(start_gateway: StartGateway, recorder: RecorderUpstream, position: int) -> None:
+def test_a_changed_token_is_no_session(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
     """One changed character anywhere makes it nobody's session."""
     gateway = start(start_gateway, recorder)
     name, value = logged_in(gateway, ALICE).session_pair()
-    index = position % len(value)
-    changed = value[:index] + ("A" if value[index] != "A" else "B") + value[index + 1 :]
-    assert replay(gateway, {name: changed}).status == 401
+    for index in range(len(value)):
+        changed = value[:index] + ("A" if value[index] != "A" else "B") + value[index + 1 :]
+        assert replay(gateway, {name: changed}).status == 401, index
+    assert replay(gateway, {name: value}).status == 200
 
 
 def test_a_key_of_another_gateway_opens_nothing(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,32 @@ from tests.support.upstream import OK, RecorderUpstream, ScriptedUpstream, Upstr
 from tests.support.users import ALICE
 from tests.support.visitor import logged_in
 from tests.support.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def shared_upstream() -> Iterator[HostileUpstream]:
+    with HostileUpstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(shared_upstream: HostileUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    config = gateway_config(
+        route("app", "/", shared_upstream.url, public=True),
+        route("quick", "/quick", shared_upstream.url, public=True, timeout={"response": "1s"}),
+        limits={"answer_idle_time": "1500ms"},
+    )
+    with GatewayProcess(tmp_path_factory.mktemp("faults"), config) as process:
+        yield process
+
+
+@pytest.fixture
+def upstream(shared_upstream: HostileUpstream, gateway: GatewayProcess) -> Iterator[HostileUpstream]:
+    """The upstream of the shared gateway; after each test the next user gets the right answer."""
+    yield shared_upstream
+    assert (answer := ask(gateway, "/next")).status == 200
+    assert answer.body == b"ok"
+    assert not shared_upstream.violations, shared_upstream.violations
 
 
 def ask(gateway: GatewayProcess, target: str, method: str = "GET", body: bytes = b"") -> Answer:
@@ -112,47 +139,42 @@ def test_21_reset_before_the_answer_is_not_repeated_for_ever(start_gateway: Star
 
 @pytest.mark.parametrize("then", ["close", "reset"])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_22_cut_within_a_body(start_gateway: StartGateway, framing: str, then: str) -> None:
+def test_22_cut_within_a_body(gateway: GatewayProcess, upstream: HostileUpstream, framing: str, then: str) -> None:
     """An answer cut within its body cuts the client's connection, and the access log says upstream_aborted."""
     answers = {
         "length": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 50_000,
         "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc350\r\n" + b"x" * 50_000 + b"\r\n",
     }
-    with HostileUpstream() as upstream:
-        upstream.says("/cut", answers[framing], then=then)
-        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
-        with gateway.connect() as client:
-            client.send(f"GET /cut HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
-            try:
-                answer = client.partial_answer()
-                assert not answer.complete
-            except Truncated:
-                pass
-            assert client.closed_by_peer
-        record = gateway.wait_for_log(lambda found: found["path"] == "/cut")
-        assert record["error"] == "upstream_aborted"
+    path = f"/cut/{framing}/{then}"
+    upstream.says(path, answers[framing], then=then)
+    with gateway.connect() as client:
+        client.send(f"GET {path} HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
+        try:
+            answer = client.partial_answer()
+            assert not answer.complete
+        except Truncated:
+            pass
+        assert client.closed_by_peer
+    record = gateway.wait_for_log(lambda found: found["path"] == path)
+    assert record["error"] == "upstream_aborted"
 
 
-def test_23_no_head_in_time(start_gateway: StartGateway) -> None:
+def test_23_no_head_in_time(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """An answer whose head does not come in time is 504, and the upstream's connection is closed."""
 
     async def silent(connection: UpstreamConnection, request: Request) -> None:
         await connection.until_closed()
 
-    with HostileUpstream() as upstream:
-        upstream.on("/slow", silent)
-        gateway = start_gateway(
-            gateway_config(route("app", "/", upstream.url, public=True, timeout={"response": "1s"}))
-        )
-        started = time.monotonic()
-        assert ask(gateway, "/slow").status == 504
-        assert time.monotonic() - started > 0.9
-        (request,) = upstream.seen("/slow")
-        wait_for(lambda: upstream.connections[request.connection].ended, 3, "the upstream's connection to be closed")
-        assert ask(gateway, "/next").status == 200
+    upstream.on("/quick/slow", silent)
+    started = time.monotonic()
+    assert ask(gateway, "/quick/slow").status == 504
+    assert time.monotonic() - started > 0.9
+    (request,) = upstream.seen("/quick/slow")
+    wait_for(lambda: upstream.connections[request.connection].ended, 3, "the upstream's connection to be closed")
+    assert ask(gateway, "/next").status == 200
 
 
-def test_24_trickling_body(start_gateway: StartGateway) -> None:
+def test_24_trickling_body(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """A body that trickles passes while it moves within the idle limit, and is cut when it stops."""
 
     async def trickle(connection: UpstreamConnection, request: Request) -> None:
@@ -165,20 +187,16 @@ def test_24_trickling_body(start_gateway: StartGateway) -> None:
         else:
             await connection.until_closed()
 
-    with HostileUpstream() as upstream:
-        upstream.on("/whole", trickle)
-        upstream.on("/stops", trickle)
-        gateway = start_gateway(
-            gateway_config(route("app", "/", upstream.url, public=True), limits={"answer_idle_time": "1500ms"})
-        )
-        assert ask(gateway, "/whole").body == b"abcdefghijkl", "2.8 s in all, but never 1.5 s without a byte"
-        answer = ask(gateway, "/stops")
-        assert (answer.complete, answer.body) == (False, b"abcdefgh")
-        (request,) = upstream.seen("/stops")
-        wait_for(lambda: upstream.connections[request.connection].ended, 3, "the upstream's connection to be closed")
+    upstream.on("/whole", trickle)
+    upstream.on("/stops", trickle)
+    assert ask(gateway, "/whole").body == b"abcdefghijkl", "2.8 s in all, but never 1.5 s without a byte"
+    answer = ask(gateway, "/stops")
+    assert (answer.complete, answer.body) == (False, b"abcdefgh")
+    (request,) = upstream.seen("/stops")
+    wait_for(lambda: upstream.connections[request.connection].ended, 3, "the upstream's connection to be closed")
 
 
-def test_25_surplus_on_an_idle_connection(start_gateway: StartGateway) -> None:
+def test_25_surplus_on_an_idle_connection(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """Unsolicited bytes on an idle pooled connection end it; the next user is unaffected."""
     surplus = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
 
@@ -187,18 +205,16 @@ def test_25_surplus_on_an_idle_connection(start_gateway: StartGateway) -> None:
         await asyncio.sleep(0.02)
         await connection.send(surplus)
 
-    with HostileUpstream() as upstream:
-        upstream.on("/surplus", two)
-        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
-        for _ in range(20):
-            assert ask(gateway, "/surplus").body == b"ok"
-            time.sleep(0.03)
-            assert ask(gateway, "/next").body == b"ok"
+    upstream.on("/surplus", two)
+    for _ in range(20):
+        assert ask(gateway, "/surplus").body == b"ok"
+        time.sleep(0.03)
+        assert ask(gateway, "/next").body == b"ok"
 
 
 @pytest.mark.parametrize("status", [413, 401])
 @pytest.mark.parametrize("framing", ["Content-Length: 10000000", "Transfer-Encoding: chunked"])
-def test_26_early_answer(start_gateway: StartGateway, status: int, framing: str) -> None:
+def test_26_early_answer(gateway: GatewayProcess, upstream: HostileUpstream, status: int, framing: str) -> None:
     """An answer before the body was read is relayed, the upload stops, and no byte of it becomes a request."""
 
     async def refuse(connection: UpstreamConnection, request: Request) -> None:
@@ -208,17 +224,16 @@ def test_26_early_answer(start_gateway: StartGateway, status: int, framing: str)
         await connection.finish()
         await connection.until_closed()
 
-    with HostileUpstream() as upstream:
-        upstream.raw("/upload", refuse)
-        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
-        with gateway.connect() as client:
-            client.send(f"POST /upload HTTP/1.1\r\nHost: {gateway.authority}\r\n{framing}\r\n\r\n")
-            client.send(b"5\r\nhello\r\n" if "chunked" in framing else b"x" * 100_000)
-            answer = client.answer()
-            assert (answer.status, answer.body) == (status, b"refused")
-            assert client.is_closed(), "the rest of the body must not be read as a request"
-        assert ask(gateway, "/next").status == 200
-        assert not upstream.violations, upstream.violations
+    path = f"/upload/{status}/{len(framing)}"
+    upstream.raw(path, refuse)
+    with gateway.connect() as client:
+        client.send(f"POST {path} HTTP/1.1\r\nHost: {gateway.authority}\r\n{framing}\r\n\r\n")
+        client.send(b"5\r\nhello\r\n" if "chunked" in framing else b"x" * 100_000)
+        answer = client.answer()
+        assert (answer.status, answer.body) == (status, b"refused")
+        assert client.is_closed(), "the rest of the body must not be read as a request"
+    assert ask(gateway, "/next").status == 200
+    assert not upstream.violations, upstream.violations
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -244,19 +259,17 @@ def test_27_client_gone_within_an_upload(start_gateway: StartGateway, framing: s
         assert not upstream.violations, upstream.violations
 
 
-def test_27_client_gone_while_waiting_for_an_answer(start_gateway: StartGateway) -> None:
+def test_27_client_gone_while_waiting_for_an_answer(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """When a client leaves before its answer, the upstream's connection is closed soon and not used again."""
 
     async def silent(connection: UpstreamConnection, request: Request) -> None:
         await connection.until_closed()
 
-    with HostileUpstream() as upstream:
-        upstream.on("/wait", silent)
-        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True)))
-        with gateway.connect() as client:
-            client.send(f"GET /wait HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
-            request = wait_for(lambda: upstream.seen("/wait"))[0]
-        wait_for(lambda: upstream.connections[request.connection].ended, 10, "the upstream's connection to be closed")
+    upstream.on("/wait", silent)
+    with gateway.connect() as client:
+        client.send(f"GET /wait HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
+        request = wait_for(lambda: upstream.seen("/wait"))[0]
+    wait_for(lambda: upstream.connections[request.connection].ended, 10, "the upstream's connection to be closed")
 
 
 def upstream_tls(directory: Path, *, expired: bool = False, name: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]:

@@ -1,0 +1,191 @@
+"""What all client connections of one worker share: limits, parsers, sessions, clocks, logs, counters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.core.cookie import CookiePolicy
+from gateway.core.limits import Limits
+from gateway.core.metrics import Counters
+from gateway.core.peer import TrustedProxies
+from gateway.core.route import Router
+from gateway.core.session import Lifetimes
+from gateway.errors import SessionError
+from gateway.proxy.plan import RoutePlan
+from gateway.proxy.record import Clock, LineWriter
+from gateway.proxy.upstream_conn import UpstreamConn
+from gateway.sessions.store import Opened, SessionStore
+from gateway.wire.cookies import CookiePicker, KnownCookies
+from gateway.wire.head import AnswerParser, RequestParser
+from gateway.wire.identity_headers import IdentityHeaders
+from gateway.wire.replies import OwnAnswers
+
+RESERVED_DESCRIPTORS = 48
+CONTROL_ROUTE = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneParts:
+    """Everything the data plane is made of; the composition root fills it in."""
+
+    router: Router
+    control: str
+    """The name of the route that leads to the control plane."""
+    store: SessionStore
+    session_cookie: CookiePolicy
+    lifetimes: Lifetimes
+    identity: IdentityHeaders
+    dropped_answer_names: frozenset[bytes]
+    answers: OwnAnswers
+    login_page: str
+    """A path on the same host, or the URL of the one login page for all hosts."""
+    trusted: TrustedProxies
+    limits: Limits
+    access_log: LineWriter | None
+    random: Callable[[int], bytes]
+    wall_clock: Callable[[], float] = time.time
+    own_cookies: tuple[str, ...] = ("gateway_", "__Host-gateway_", "__Secure-gateway_")
+    counters: Counters = field(default_factory=Counters)
+
+
+class Client(Protocol):
+    """A client's connection, as far as the sweep and the drain deal with it."""
+
+    deadline: float
+    on_expire: Callable[[], None]
+    upstream: UpstreamConn | None
+    opened: Opened | None
+    lingering: bool
+    requests: int
+    """Requests taken so far."""
+
+    def is_idle(self) -> bool:
+        """Tell whether no request is under way."""
+
+    def close_idle(self) -> None:
+        """Close between two requests."""
+
+    def end_stream(self) -> None:
+        """End what is open for a session that is over."""
+
+    def end_tunnel(self) -> None:
+        """Close a tunnel because the gateway stops."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+class Plane:
+    """The shared part of a data plane."""
+
+    def __init__(self, parts: PlaneParts, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.log = logging.getLogger("gateway.proxy")
+        self.router = parts.router
+        self.store = parts.store
+        self.answers = parts.answers
+        self.login_page = parts.login_page
+        self.trusted = parts.trusted
+        self.limits = parts.limits
+        self.counters = parts.counters
+        self.picker = CookiePicker(parts.session_cookie.full_name, parts.own_cookies)
+        self.cookies = KnownCookies(self.picker)
+        self.requests = RequestParser(parts.limits, parts.identity.names())
+        self.pseudonym = b"gateway-" + parts.random(4).hex().encode("ascii")
+        self.now = loop.time()
+        """Loop time, as of the last sweep."""
+        self.access_log = parts.access_log
+        self.wall_clock = parts.wall_clock
+        self.wall = parts.wall_clock()
+        """Seconds since the epoch, as of the last sweep."""
+        self.draining = False
+        self._parts = parts
+        self.clock = Clock()
+        self.http_date = self.clock.http_date(self.wall)
+        self._id_prefix = parts.random(8).hex()
+        self._id_next = 0
+        self.clients: set[Client] = set()
+        self._max_clients = min(parts.limits.connections, _descriptor_limit())
+        self._renewals: set[asyncio.Task[None]] = set()
+        self.plans = self._make_plans()
+
+    def _make_plans(self) -> Mapping[str, RoutePlan]:
+        parts = self._parts
+        parser = AnswerParser(parts.limits, parts.identity.names() | parts.dropped_answer_names)
+        return {
+            route.name: RoutePlan(
+                route, parts.identity, self.counters.route(route.name), parser, parts.limits, self.loop
+            )
+            for route in parts.router.all_routes()
+        }
+
+    def admit(self, client: Client) -> bool:
+        """Count a connection in, unless there are too many or we are stopping."""
+        if len(self.clients) >= self._max_clients:
+            return False
+        self.clients.add(client)
+        self.counters.connections = len(self.clients)
+        self.counters.accepted += 1
+        return True
+
+    def forget(self, client: Client) -> None:
+        """Count a connection out."""
+        self.clients.discard(client)
+        self.counters.connections = len(self.clients)
+
+    def busy_answer(self) -> bytes:
+        """Return the 503 for a connection over the limit."""
+        return self.answers.answer(
+            503, None, self.next_request_id(), self.http_date, close=True, extra=(b"Retry-After: 5",)
+        )
+
+    def is_last(self, client: Client) -> bool:
+        """Tell whether the answer under way is to be the connection's last."""
+        return self.draining or client.requests >= self.limits.keep_alive_requests
+
+    def next_request_id(self) -> bytes:
+        """Return a new id: 32 hexadecimal digits, unique and fit for a trace id (W3C Trace Context)."""
+        self._id_next += 1
+        return f"{self._id_prefix}{self._id_next:016x}".encode("ascii")
+
+    # Sessions
+
+    def renew(self, opened: Opened) -> None:
+        """Write a session anew, beside the request, if nobody has done so since it was due."""
+        latest = opened.latest()
+        if latest.renewing or latest.renew_at > self.wall:
+            return
+        latest.renewing = True
+        task = self.loop.create_task(self._renew(latest), name="renew")
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
+
+    async def _renew(self, opened: Opened) -> None:
+        try:
+            opened.renewed = await self.store.save(opened.session.touched(self.wall))
+        except SessionError as error:
+            self.log.warning("a session could not be renewed: %s", error)
+        finally:
+            opened.renewing = False
+
+    def renewed_cookies(self, opened: Opened) -> tuple[bytes, ...]:
+        """Return the Set-Cookie values for a session that was written anew."""
+        latest = opened.latest()
+        if latest.token == opened.token:
+            return ()
+        session = latest.session
+        max_age = int(session.expires - self.wall) if session.remembered else None
+        values = self._parts.session_cookie.set(latest.token, max_age=max_age, now=self.wall)
+        return tuple(value.encode("ascii") for value in values)
+
+
+def _descriptor_limit() -> int:
+    """Return how many clients fit into the process's descriptors, each with an upstream connection."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1_000_000 if soft == resource.RLIM_INFINITY else max(8, (soft - RESERVED_DESCRIPTORS) // 2)
