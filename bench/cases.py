@@ -96,22 +96,24 @@ def sessions(stage: Stage, names: Sequence[str]) -> None:
     """Ours with one session, with many that it has seen, and with tokens it never saw before."""
     if not stage.scene or "ours" not in names:
         return
-    one, many = stage.directory / "one-session", stage.directory / "many-sessions"
+    one, many, shown_file = (stage.directory / f"{name}-sessions" for name in ("one", "many", "shown"))
     lines = [(PAGE, cookies(token)) for token in sealed_sessions(stage.scene.key, stage.plan.sessions)]
     write_cycle(many, lines)
-    pace = min(_cold(stage, number, many, len(lines)) for number in range(stage.plan.flat_rounds))
+    pace = _cold(stage, 0, many, len(lines))
     stage.sessions_shown = shown = min(len(lines), int(pace * FILL_TIME))
     write_cycle(one, lines[:1])
-    write_cycle(many, lines[:shown])
+    write_cycle(shown_file, lines[:shown])
     with ours.running(stage.scene, "ours-warm") as gateway:
         stage.warm_up(gateway, PAGE)
         # One run long enough to show every token once, for the load script starts at the first each time.
-        fill = math.ceil(1.3 * shown / pace) + 1
-        if stage.wrk.run(gateway.url(PAGE), fill, ("cycle", str(many))).requests < shown:
+        fill = math.ceil(1.5 * shown / pace) + 1
+        if stage.wrk.run(gateway.url(PAGE), fill, ("cycle", str(shown_file))).requests < shown:
             raise BenchError(f"not every one of {shown} sessions was shown within {fill} s")
         for number in range(stage.plan.flat_rounds):
+            if number:
+                _cold(stage, number, many, len(lines))
             stage.measure("sessions", ONE_SESSION, number, gateway, PAGE, arguments=("random", str(one)))
-            stage.measure("sessions", MANY_SESSIONS, number, gateway, PAGE, arguments=("random", str(many)))
+            stage.measure("sessions", MANY_SESSIONS, number, gateway, PAGE, arguments=("random", str(shown_file)))
 
 
 def _cold(stage: Stage, number: int, many: Path, count: int) -> float:

@@ -141,7 +141,7 @@ class Generation:
             login=self.login,
             throttle=shared.throttle,
             audit=shared.audit,
-            csrf_key=KeyRing(settings.keys, os.urandom).derive("csrf"),
+            csrf_keys=KeyRing(settings.keys, os.urandom).derive("csrf"),
             identity_headers=headers_for,
             target_paths=paths_of,
             logins=shared.logins,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from aiohttp import web
@@ -27,12 +27,16 @@ _OWS = b" \t"
 
 
 class CsrfGuard:
-    """Makes and checks the tokens of forms. ``key`` has at least 32 bytes and no other use."""
+    """Makes and checks the tokens of forms.
 
-    def __init__(self, key: bytes, *, secure: bool, random: Callable[[int], bytes]) -> None:
-        if len(key) < 32:
-            raise ValueError("the key for form tokens has less than 32 bytes")
-        self._key = key
+    ``keys`` have at least 32 bytes each and no other use; the first signs, all are good, so that a
+    new key spoils no form that is open.
+    """
+
+    def __init__(self, keys: Sequence[bytes], *, secure: bool, random: Callable[[int], bytes]) -> None:
+        if not keys or min(map(len, keys)) < 32:
+            raise ValueError("a key for form tokens has less than 32 bytes")
+        self._keys = tuple(keys)
         self._random = random
         self.cookie = CookiePolicy(name=BROWSER_COOKIE, secure=secure)
         self._name = self.cookie.full_name.encode("ascii")
@@ -62,12 +66,7 @@ class CsrfGuard:
     def token(self, browser: bytes, purpose: str, session_id: bytes = b"") -> str:
         """Return a token for a form; each one looks different, so that compression tells nothing (BREACH)."""
         nonce = self._random(_NONCE_BYTES)
-        return _encoded(nonce + self._signature(nonce, browser, purpose, session_id))
-
-    def _signature(self, nonce: bytes, browser: bytes, purpose: str, session_id: bytes) -> bytes:
-        # The first two have fixed lengths and a purpose holds no NUL, so no two inputs read the same.
-        message = b"".join((nonce, browser, purpose.encode("ascii"), b"\0", session_id))
-        return hmac.new(self._key, message, sha256).digest()
+        return _encoded(nonce + _signature(self._keys[0], nonce, browser, purpose, session_id))
 
     def refusal(self, request: web.Request, token: str, purpose: str, session_id: bytes = b"") -> str | None:
         """Return why a form is not to be believed, or None."""
@@ -80,8 +79,14 @@ class CsrfGuard:
         if given is None:
             return "no token"
         nonce, signature = given[:_NONCE_BYTES], given[_NONCE_BYTES:]
-        right = hmac.compare_digest(signature, self._signature(nonce, browser, purpose, session_id))
-        return None if right else "stale token"
+        signatures = [_signature(key, nonce, browser, purpose, session_id) for key in self._keys]
+        return None if any(hmac.compare_digest(signature, right) for right in signatures) else "stale token"
+
+
+def _signature(key: bytes, nonce: bytes, browser: bytes, purpose: str, session_id: bytes) -> bytes:
+    # Nonce and browser have fixed lengths and a purpose holds no NUL, so no two inputs read the same.
+    message = b"".join((nonce, browser, purpose.encode("ascii"), b"\0", session_id))
+    return hmac.new(key, message, sha256).digest()
 
 
 def foreign_origin(request: web.Request) -> str | None:

@@ -33,8 +33,8 @@ class ControlParts:
     """None where nobody has a password here."""
     throttle: LoginThrottle
     audit: Callable[[AuditEvent], None]
-    csrf_key: bytes = field(repr=False)
-    """At least 32 bytes, for nothing else; the same after a restart, so that open login pages stay good."""
+    csrf_keys: tuple[bytes, ...] = field(repr=False)
+    """At least 32 bytes each, for nothing else; the same after a restart, so that open login pages stay good."""
     identity_headers: Callable[[Session, Route], list[tuple[str, str]]]
     """What an upstream of the route is told of the session, as ASCII."""
     target_paths: Callable[[str], tuple[str, ...]]

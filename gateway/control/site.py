@@ -21,7 +21,7 @@ class Site:
 
     def __init__(self, parts: ControlParts) -> None:
         self.parts = parts
-        self.csrf = CsrfGuard(parts.csrf_key, secure=parts.session_cookie.secure, random=parts.random)
+        self.csrf = CsrfGuard(parts.csrf_keys, secure=parts.session_cookie.secure, random=parts.random)
         public = urlsplit(parts.public_url)
         self._public_scheme = public.scheme
         self._public_host = host_name(public.netloc)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from gateway.wire.grammar import DIGITS, FIELD_VALUE, OWS, BadSyntax, consists_of, is_token, tokens
 from gateway.wire.message import HeaderLine, MessageHead
 
+COOKIE_STARTS = (b"Cookie: ", b"cookie: ")
 MEMO_LINES = 4096
 MEMO_LINE_BYTES = 2048
 
@@ -279,6 +280,11 @@ class KnownLines(dict[bytes, HeaderLine | None]):
         self._cookie_limit = cookie_limit
 
     def __missing__(self, line: bytes) -> HeaderLine | None:
+        if line.startswith(COOKIE_STARTS) and len(line) <= self._cookie_limit:
+            # Remembered by what is picked out of it, not here: each session has one of its own.
+            if not consists_of(line, FIELD_VALUE):
+                raise BadSyntax("a control character in a header value")
+            return CookieLine(b"cookie", line[8:].strip(OWS))
         name, colon, value = line.partition(b":")
         if not colon or not is_token(name):
             raise BadSyntax("a header line without a proper name")

