@@ -10,7 +10,7 @@ BENCH_ARGS ?=
 NO_SKIPS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench lock clean
+.PHONY: help install run test lint format bench compile lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  \1\t/' | expand -t 12
@@ -43,10 +43,13 @@ format: $(STAMP) ## put the code into its form
 bench: $(STAMP) ## measure; BENCH_ARGS=--quick for a short run
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
+compile: $(STAMP) ## compile the way of a request to C, into build/compiled; needs a C compiler
+	$(BIN)/python tools/compile_hot_path.py
+
 lock: ## compile requirements.lock anew with uv; UPGRADE=--upgrade for newer versions
 	uv pip compile --quiet --universal --all-extras --python-version 3.11 --annotation-style line \
 		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE) pyproject.toml
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/work dist
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/work dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,7 +56,7 @@ def proxying(stage: Stage, names: Sequence[str]) -> None:
     plan = stage.plan
     with running(stage, names, "proxying") as contestants:
         for number, name, contestant in in_turn(contestants, plan.main_rounds):
-            stage.measure("proxying", name, number, contestant, PAGE)
+            stage.measure("proxying", name, number, contestant, PAGE, seconds=plan.main_seconds)
         for number, name, contestant in in_turn(contestants, plan.rounds):
             stage.measure("one at a time", name, number, contestant, PAGE, connections=1)
 

@@ -44,6 +44,7 @@ class Plan:
 
     rounds: int
     seconds: int
+    main_seconds: int
     main_rounds: int
     """Of the first case, where the ratio is to be known best: many short rounds average out what the host does."""
     flat_rounds: int
@@ -60,7 +61,8 @@ class Plan:
 FULL = Plan(
     rounds=3,
     seconds=2,
-    main_rounds=10,
+    main_seconds=1,
+    main_rounds=16,
     flat_rounds=5,
     routes=(10, 100, 1000),
     sessions=100_000,
@@ -72,7 +74,8 @@ FULL = Plan(
 QUICK = Plan(
     rounds=1,
     seconds=1,
-    main_rounds=3,
+    main_seconds=1,
+    main_rounds=5,
     flat_rounds=1,
     routes=(10, 1000),
     sessions=20_000,
@@ -115,6 +118,7 @@ class Stage:
         contestant: Contestant,
         path: str,
         *,
+        seconds: int | None = None,
         arguments: Sequence[str] = (),
         connections: int | None = None,
         upload: int = 0,
@@ -126,7 +130,7 @@ class Stage:
         started = time.monotonic()
         before, core_before = contestant.process.cpu_time(), procfs.core_time(self.core)
         with Instructions(contestant.process.pid) as instructions:
-            load = self.wrk.run(contestant.url(path), self.plan.seconds, arguments, connections)
+            load = self.wrk.run(contestant.url(path), seconds or self.plan.seconds, arguments, connections)
         used = contestant.process.cpu_time() - before
         core, elapsed = procfs.core_time(self.core), time.monotonic() - started
         lost = max(0.0, core.used - core_before.used - used.total) + core.stolen - core_before.stolen

@@ -40,6 +40,16 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+def _without_input(record: logging.LogRecord) -> bool:
+    """Keep the kind of an error of aiohttp's server, and drop its text and traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    record.msg = f"{record.getMessage().split(':', 1)[0]} ({type(error).__name__})" if error else "an error"
+    record.args = None
+    record.exc_info = None
+    record.exc_text = None
+    return True
+
+
 def set_up_logging(level: str) -> None:
     """Send the gateway's log to stderr, from ``level`` (``debug`` to ``error``) on."""
     handler = logging.StreamHandler(sys.stderr)
@@ -47,6 +57,8 @@ def set_up_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # aiohttp's server logs what a client sent, cookies included, when it cannot read it.
+    logging.getLogger("aiohttp.server").addFilter(_without_input)
     # The control plane's own request log would repeat ours.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 

@@ -97,7 +97,15 @@ class Generation:
         self.store: SessionStore = make_store(settings, shared.revocations)
         self.router = make_router(settings, control_route(self._socket_path))
         self.login = self._make_login()
-        self._runner = web.AppRunner(make_control_app(self._control_parts()), access_log=None)
+        # What our own parser has let pass, aiohttp's takes too.
+        room = settings.limits.head + settings.session_cookie.budget + 4096
+        self._runner = web.AppRunner(
+            make_control_app(self._control_parts()),
+            access_log=None,
+            max_line_size=room,
+            max_field_size=room,
+            auto_decompress=False,
+        )
         pages = {status: error_page(status) for status in ERRORS}
         loop = asyncio.get_running_loop()
         self.plane = build_plane(

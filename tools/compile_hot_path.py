@@ -11,6 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from mypyc.build import mypycify
+from setuptools import setup  # type: ignore[import-untyped]
+
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "build" / "compiled"
 HOT = ("core", "wire", "proxy")
@@ -25,16 +28,15 @@ def hot_modules(package: Path) -> list[str]:
 
 def main() -> None:
     """Copy the package and compile the hot modules in the copy."""
-    from mypyc.build import mypycify  # a development dependency, like setuptools  # noqa: PLC0415
-    from setuptools import setup  # noqa: PLC0415
-
     shutil.rmtree(TARGET, ignore_errors=True)
     shutil.copytree(ROOT / "gateway", TARGET / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
     os.chdir(TARGET)
     modules = mypycify(["--ignore-missing-imports", *hot_modules(TARGET / "gateway")], opt_level="3", debug_level="0")
     setup(name="gateway-compiled", packages=[], ext_modules=modules, script_args=["-q", "build_ext", "--inplace"])
     shutil.rmtree(TARGET / "build", ignore_errors=True)
-    print(f"compiled into {TARGET.relative_to(ROOT)}; run it with PYTHONPATH={TARGET.relative_to(ROOT)}", file=sys.stderr)
+    print(
+        f"compiled into {TARGET.relative_to(ROOT)}; run it with PYTHONPATH={TARGET.relative_to(ROOT)}", file=sys.stderr
+    )
 
 
 if __name__ == "__main__":

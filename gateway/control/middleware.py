@@ -50,6 +50,9 @@ async def _answer_or_error(request: web.Request, handler: Handler) -> web.Stream
         _log.error("a login failed: %s; set session.store to keep sessions on the server", error)
         _report_failure(request, "the session is too large for cookies")
         return failure(request, 500, SESSION_TOO_LARGE)
+    except ConnectionError:
+        # The client left in the middle of its form: there is nobody to answer, and nothing went wrong.
+        return failure(request, 400)
     except Exception:  # noqa: BLE001 - whatever it is, the client gets a page and the log gets the rest
         _log.exception("%s %s failed", request.method, request.path)
         _report_failure(request, "an internal error")

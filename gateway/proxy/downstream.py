@@ -6,8 +6,6 @@ It knows framing and time limits, not routes or sessions; what is done with a he
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -15,14 +13,19 @@ from typing import Protocol
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 from gateway.errors import RequestError
+from gateway.proxy.client_transport import NEVER, ClientTransport
 from gateway.proxy.plane import Plane
 from gateway.proxy.record import access_line
 from gateway.proxy.upload import Upload
-from gateway.proxy.upstream_conn import Flow, TunnelSide, UpstreamConn
+from gateway.proxy.upstream_conn import TunnelSide, UpstreamConn
 from gateway.sessions.store import Opened
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, find_head_end
 from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
+
+MAX_LEADING_CRLF = 4
+HALF_CLOSED_TIME = 5.0
+"""Seconds an answer may still take for a client that has closed its sending side."""
 
 
 class Serves(Protocol):
@@ -34,39 +37,23 @@ class Serves(Protocol):
 
 Serving = Callable[["Downstream", RequestHead], Serves]
 
-NEVER = float("inf")
-MAX_LEADING_CRLF = 4
-HALF_CLOSED_TIME = 5.0
-"""Seconds an answer may still take for a client that has closed its sending side."""
 
-
-class Downstream(asyncio.Protocol):
+class Downstream(ClientTransport):
     """A client's connection."""
 
     __slots__ = (
-        "_buffer", "_closed", "_paused", "_serving", "_task", "_waiter", "deadline", "forwarded", "lingering",
-        "on_expire", "opened", "peer", "peer_text", "peer_trusted", "plane", "requests", "scheme", "sink", "source",
-        "transport", "upload", "upstream", "write_paused",
+        "_buffer", "_ended", "_paused", "_serving", "_task", "_waiter", "forwarded", "opened", "peer", "peer_text",
+        "peer_trusted", "sink", "upload", "upstream",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
-        self.plane = plane
-        self.scheme = scheme
-        self.transport: asyncio.Transport | None = None
+        super().__init__(plane, scheme)
         self.peer: Address | None = None
         self.peer_text = ""
         self.peer_trusted = False
-        self.requests = 0
-        self.deadline = NEVER
-        """When `on_expire` is called, in loop time; one sweep looks at all connections."""
-        self.on_expire: Callable[[], None] = self.abort
         self.upload: Upload | None = None
         self.sink: TunnelSide | None = None
         """A tunnel that takes all bytes from now on."""
-        self.source: Flow | None = None
-        """Who writes to us, to be paused while we cannot send."""
-        self.write_paused = False
-        self.lingering = False
         self.forwarded: dict[bytes, bytes] = {}
         """Forwarded header lines by Host value, made once per connection."""
         self.opened: Opened | None = None
@@ -76,7 +63,8 @@ class Downstream(asyncio.Protocol):
         self._serving = serving
         self._buffer = b""
         self._paused = False
-        self._closed = False
+        self._ended = False
+        """Whether no further request is to come."""
         self._waiter: asyncio.Future[RequestHead | None] | None = None
         """Waits for the next head; None in its place means that no more is to come."""
         self._task: asyncio.Task[None] | None = None
@@ -114,7 +102,12 @@ class Downstream(asyncio.Protocol):
     async def _serve(self) -> None:
         try:
             while True:
-                head = (self._take_head() if self._buffer else None) or await self._expect_head()
+                if self._buffer:
+                    # Pipelined: others get their turn first, and what was answered must have been taken.
+                    await (self._until_writable() if self.write_paused else asyncio.sleep(0))
+                    head = self._take_head() or await self._expect_head()
+                else:
+                    head = await self._expect_head()
                 if head is None:
                     break
                 self.requests += 1
@@ -168,7 +161,7 @@ class Downstream(asyncio.Protocol):
         """Return a future of the next head, under the time limits for it."""
         plane = self.plane
         waiter = self._waiter = plane.loop.create_future()
-        if self._closed or (plane.draining and not self._buffer):
+        if self._closed or self._ended or (plane.draining and not self._buffer):
             self.close_idle()
         elif self._buffer:
             self._limit_head_time()
@@ -206,7 +199,7 @@ class Downstream(asyncio.Protocol):
 
     def close_idle(self) -> None:
         """Close between two requests."""
-        self._closed = True
+        self._ended = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -248,12 +241,25 @@ class Downstream(asyncio.Protocol):
             self.put_back(rest)
             return out
         upload.upstream = conn
-        conn.deadline = NEVER
         conn.source = self
-        self.deadline = self.plane.now + self.plane.limits.body_idle_time
-        self.on_expire = partial(conn.fail, RequestError(408, "a request body that did not arrive in time"))
+        self._wait_for_body(upload)
         self.resume()
         return out
+
+    def _wait_for_body(self, upload: Upload) -> None:
+        """Give the client its time for the next piece, during which the upstream has none to keep."""
+        if upload.upstream is not None:
+            upload.upstream.deadline = NEVER
+            self.deadline = self.plane.now + self.plane.limits.body_idle_time
+            error = RequestError(408, "a request body that did not arrive in time")
+            self.on_expire = partial(upload.upstream.fail, error)
+
+    def stop_upload(self) -> None:
+        """Take no more of a body that the upstream has refused (RFC 9110 §10.1.1, RFC 9112 §9.5)."""
+        if self.upload is not None:
+            self.upload.stopped = True
+            self.deadline = NEVER
+            self.pause()
 
     def take_buffer(self) -> bytes:
         """Return what has come beyond the head."""
@@ -273,23 +279,25 @@ class Downstream(asyncio.Protocol):
         if upload is not None and not upload.done and upload.upstream is not None and not upload.stopped:
             upload.upstream.fail(RequestError(400, "the client left in the middle of a request body"))
             return False
-        if self._waiter is not None or self._task is None or self._task.done():
-            self.close_idle()
+        self._ended = True
+        if self.lingering or self._task is None or self._task.done():
             return False
-        self.deadline = self.plane.now + HALF_CLOSED_TIME
-        self.on_expire = self.abort
+        if self._waiter is not None:
+            self.close_idle()
+        elif upload is None or upload.done:
+            self.deadline = self.plane.now + HALF_CLOSED_TIME
+            self.on_expire = self.abort
         return self.scheme == "http"
-
-    def write(self, data: bytes) -> None:
-        """Write answer bytes; those for a client that has gone are dropped."""
-        if not self._closed and self.transport is not None:
-            self.transport.write(data)
 
     # Flow
 
     def pause(self) -> None:
-        """Read no more from the client for now."""
+        """Read no more from the client for now; the time is then the upstream's, if it is slow to take a body."""
         self._paused = True
+        upload = self.upload
+        if upload is not None and upload.flows():
+            upload.upstream_is_slow(self.plane.now)
+            self.deadline = NEVER
         if not self._closed and self.transport is not None:
             self.transport.pause_reading()
 
@@ -297,42 +305,18 @@ class Downstream(asyncio.Protocol):
         """Read on."""
         if self._paused:
             self._paused = False
+            if self.upload is not None and self.upload.flows():
+                self._wait_for_body(self.upload)
             if not self._closed and self.transport is not None:
                 self.transport.resume_reading()
 
-    def pause_writing(self) -> None:
-        """Stop whoever writes to us; a client that takes nothing for too long is cut."""
-        self.write_paused = True
-        if self.source is not None:
-            self.source.pause()
-        self.deadline = self.plane.now + self.plane.limits.write_stall_time
-        self.on_expire = self.abort
-
-    def resume_writing(self) -> None:
-        """Let them write on."""
-        self.write_paused = False
-        self.deadline = NEVER
-        if self.source is not None:
-            self.source.resume()
-
-    # The end
-
-    def linger(self) -> None:
-        """Close so that the last answer arrives: stop sending, read on for a while (RFC 9112 §9.6)."""
-        if self._closed or self.transport is None:
-            if self.transport is not None:
-                self.transport.close()
-            return
-        self.lingering = True
+    def drop_input(self) -> None:
+        """Forget what was read, and read on."""
         self._buffer = b""
         self.upload = None
         self.resume()
-        self.deadline = self.plane.now + self.plane.limits.linger_time
-        self.on_expire = self.transport.close
-        if self.scheme == "http" and self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+
+    # The end
 
     def end_stream(self) -> None:
         """End what is open for a session that is over: close a tunnel, cut an answer."""
@@ -345,18 +329,6 @@ class Downstream(asyncio.Protocol):
         """Close a tunnel because the gateway stops."""
         if self.sink is not None:
             self.sink.end(GOING_AWAY)
-
-    def abort(self) -> None:
-        """Cut the connection so that nobody takes what was sent for complete."""
-        self._closed = True
-        self.deadline = NEVER
-        transport = self.transport
-        if transport is None:
-            return
-        raw: socket.socket | None = transport.get_extra_info("socket")
-        if raw is not None and raw.fileno() >= 0 and raw.family != socket.AF_UNIX:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
 
 
 def _without_empty_lines(buffer: bytes) -> bytes:

@@ -11,7 +11,8 @@ from gateway.core.policy import Rule
 from gateway.core.retry import may_replay
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
-from gateway.proxy.downstream import NEVER, Downstream
+from gateway.proxy.client_transport import NEVER
+from gateway.proxy.downstream import Downstream
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.record import access_line
@@ -30,6 +31,7 @@ from gateway.wire.replies import login_url, wants_page
 
 RETRY_AFTER = (b"Retry-After: 5",)
 EVENT_STREAM = b"text/event-stream"
+OWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REFUSALS = frozenset({400, 404, 405, 413, 415})
 """What our own pages answer to requests that nobody sends by mistake; the connection ends with them."""
 
@@ -131,6 +133,8 @@ class Exchange:
             for reading in head.readings:
                 if hosts.find(reading) is not route or route.rule_for(reading, head.method) is not rule:
                     raise RequestError(400, "a path that leads elsewhere when read in another way")
+        if route.control and head.method not in OWN_METHODS:
+            raise RequestError(405, "a method that none of our own pages knows")
         self.plan = plan = self.plane.plans[route.name]
         return plan, rule
 
@@ -170,6 +174,8 @@ class Exchange:
             self.upgrading = True
         if head.expect is not None and head.version and head.expect != b"100-continue":
             raise RequestError(417, "an unknown expectation")
+        if plan.route.control and head.has_body() and head.get(b"content-encoding"):
+            raise RequestError(415, "an encoded body for our own pages")
         if b"via" in head.noted:
             outgoing.check_loop(head, self.plane.pseudonym)
         if head.chunked or head.content_length:
@@ -258,7 +264,8 @@ class Exchange:
             close = True
         if upload is not None and not upload.done:
             close = True
-            self._stop_upload_if_refused(answer)
+            if answer.status >= 400:
+                client.stop_upload()
         framing = AnswerFraming(answer, head, close)
         cookies = answer.set_cookies
         if plan.route.control:
@@ -271,14 +278,6 @@ class Exchange:
         self.answered = True
         self.status = answer.status
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
-
-    def _stop_upload_if_refused(self, answer: AnswerHead) -> None:
-        """Send no more of a body that the upstream has refused (RFC 9110 §10.1.1, RFC 9112 §9.5)."""
-        client = self.client
-        if client.upload is not None and answer.status >= 400:
-            client.upload.stopped = True
-            client.deadline = NEVER
-            client.pause()
 
     async def _stream(self, upstream: UpstreamConn, answer: AnswerHead, framing: AnswerFraming, data: bytes) -> bool:
         """Relay a body as it comes; return whether the upstream's connection can be used again."""

@@ -29,7 +29,7 @@ def request_head(
     route = plan.route
     if route.control:
         added = _for_control(client, head, opened)
-        cookie = b"; ".join(filter(None, (cookies.kept, cookies.others)))
+        cookie = cookies.kept
     else:
         added = _forwarded(client, head) + plan.prefix
         cookie = cookies.others

@@ -58,6 +58,7 @@ class Client(Protocol):
     """A client's connection, as far as the sweep and the drain deal with it."""
 
     deadline: float
+    stall_deadline: float
     on_expire: Callable[[], None]
     upstream: UpstreamConn | None
     opened: Opened | None
@@ -177,7 +178,8 @@ class Plane:
     def renewed_cookies(self, opened: Opened) -> tuple[bytes, ...]:
         """Return the Set-Cookie values for a session that was written anew."""
         latest = opened.latest()
-        if latest.token == opened.token:
+        if latest.token == opened.token or self.store.is_over(latest, self.wall):
+            # Ended meanwhile: its cookie must not come back over the one of a new login, or of none.
             return ()
         session = latest.session
         max_age = int(session.expires - self.wall) if session.remembered else None

@@ -15,6 +15,7 @@ from gateway.errors import UpstreamError
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.head import AnswerParser
 
+EVER = float("-inf")
 FRESH = 1.0
 """Seconds of idleness up to which a connection is trusted with a request that cannot be repeated.
 
@@ -43,18 +44,23 @@ class UpstreamPool:
         """Return an idle connection, or None. One that is not ``repeatable`` gets a fresh one only."""
         if self._in_flight >= self._limits.upstream_connections:
             return None
+        conn = self._take_idle(EVER if repeatable else now - FRESH)
+        if conn is not None:
+            self._in_flight += 1
+        return conn
+
+    def _take_idle(self, since: float) -> UpstreamConn | None:
+        """Lease the connection that was used last, if it is usable and was idle no earlier than ``since``."""
         idle = self._idle
         while idle:
             conn = idle[-1]
-            if not conn.is_usable():
+            if conn.is_usable():
+                if conn.idle_since < since:
+                    return None
                 idle.pop()
-                continue
-            if not repeatable and now - conn.idle_since > FRESH:
-                return None
+                conn.lease()
+                return conn
             idle.pop()
-            self._in_flight += 1
-            conn.lease()
-            return conn
         return None
 
     async def connect(self, seconds: float) -> UpstreamConn:
@@ -63,6 +69,10 @@ class UpstreamPool:
         Raises UpstreamError: 502 refused or bad certificate, 504 too slow, 503 too many waiting.
         """
         await self._slot()
+        idle = self._take_idle(self.loop.time() - FRESH)
+        if idle is not None:
+            # Somebody gave it back while we waited for a place.
+            return idle
         try:
             async with asyncio.timeout(seconds):
                 conn = await self._open()
@@ -130,7 +140,7 @@ class UpstreamPool:
         conn.leased = False
         conn.sink = None
         conn.source = None
-        if conn.is_usable():
+        if conn.is_usable() and len(self._idle) < self._limits.upstream_connections:
             conn.idle_since = now
             conn.resume()
             self._idle.append(conn)

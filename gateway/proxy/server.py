@@ -7,7 +7,8 @@ import socket
 import ssl
 
 from gateway.errors import UpstreamError
-from gateway.proxy.downstream import NEVER, Downstream
+from gateway.proxy.client_transport import NEVER
+from gateway.proxy.downstream import Downstream
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.plane import Plane, PlaneParts
 
@@ -65,6 +66,8 @@ class DataPlane(Plane):
             if client.deadline <= now:
                 client.deadline = NEVER
                 client.on_expire()
+            if client.stall_deadline <= now:
+                client.abort()
             upstream = client.upstream
             if upstream is not None and upstream.deadline <= now:
                 upstream.deadline = NEVER

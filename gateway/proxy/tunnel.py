@@ -42,9 +42,8 @@ class Tunnel:
 
     def touch(self) -> None:
         """Begin the idle time anew; any byte does, on either side."""
-        if not self._client.write_paused:
-            self._client.deadline = self._client.plane.now + self._idle_time
-            self._client.on_expire = self.close_idle
+        self._client.deadline = self._client.plane.now + self._idle_time
+        self._client.on_expire = self.close_idle
 
     def pass_on(self, data: bytes, *, to_client: bool) -> None:
         """Write bytes of one side to the other."""

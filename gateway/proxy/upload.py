@@ -30,6 +30,15 @@ class Upload:
         """Tell whether the whole body has come."""
         return self.done
 
+    def flows(self) -> bool:
+        """Tell whether more of it is to go to an upstream."""
+        return self.upstream is not None and not self.done and not self.stopped
+
+    def upstream_is_slow(self, now: float) -> None:
+        """Begin the upstream's time to take more."""
+        if self.upstream is not None:
+            self.upstream.deadline = now + self.answer_time
+
     def encode(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the bytes for the upstream and what follows the body. Raises RequestError (400, 413, 431)."""
         try:

@@ -16,6 +16,8 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, AnswerParser
 
 CR = 0x0D
+MAX_INFORMATIONAL = 16
+"""1xx answers to one request; nobody waits for more."""
 
 
 def _ignore(answer: AnswerHead) -> None:
@@ -72,7 +74,7 @@ class UpstreamConn(asyncio.Protocol):
     """A leased or idle connection to one upstream address."""
 
     __slots__ = (
-        "_buffer", "_ended", "_limits", "_on_informational", "_parser", "_paused", "_waiter",
+        "_buffer", "_ended", "_informational", "_limits", "_on_informational", "_parser", "_paused", "_waiter",
         "answered", "deadline", "failure",
         "idle_since", "leased", "pool", "requests", "sink", "source", "transport",
     )  # fmt: skip
@@ -97,6 +99,7 @@ class UpstreamConn(asyncio.Protocol):
         self._on_informational: Callable[[AnswerHead], None] = _ignore
         self._ended = False
         self._paused = False
+        self._informational = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -124,6 +127,7 @@ class UpstreamConn(asyncio.Protocol):
         It raises UpstreamError (502) where the upstream closes or answers nonsense, or what `fail` was given.
         """
         self._waiter = self.pool.loop.create_future()
+        self._informational = 0
         self._on_informational = on_informational
         self._look_for_head()
         return self._waiter
@@ -138,6 +142,9 @@ class UpstreamConn(asyncio.Protocol):
                 if head.status >= 200 or head.status == 101:
                     waiter.set_result(head)
                     return
+                self._informational += 1
+                if self._informational > MAX_INFORMATIONAL:
+                    raise BadSyntax("too many informational answers")
                 self._on_informational(head)
         except BadSyntax as error:
             waiter.set_exception(UpstreamError(502, str(error), sent=True))

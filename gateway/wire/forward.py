@@ -109,7 +109,13 @@ def informational_head(answer: AnswerHead) -> bytes:
 
 def foreign_cookies(answer: AnswerHead, picker: CookiePicker) -> tuple[bytes, ...]:
     """Return the cookies an upstream may set: all but the gateway's own, in any case of their prefix."""
-    return tuple(value for value in answer.set_cookies if not picker.claims(value.partition(b"=")[0].strip(b" \t")))
+    kept = []
+    for value in answer.set_cookies:
+        name, equals, _ = value.partition(b";")[0].partition(b"=")
+        # One without a name comes back as its value alone, which may read "session=…" (RFC 6265bis §5.6).
+        if equals and (name := name.strip(b" \t")) and not picker.claims(name):
+            kept.append(value)
+    return tuple(kept)
 
 
 def add_header_rules(

@@ -171,6 +171,9 @@ class RequestParser:
     def _other_method(method: bytes) -> str:
         if not is_token(method):
             raise BadSyntax("a method that is no token")
+        if method != method.upper():
+            # Some servers take "post" for POST, so rules about POST would be passed by.
+            raise BadSyntax("a method in lower case", 501)
         if len(method) > MAX_METHOD:
             raise BadSyntax("a method that is too long", 501)
         return method.decode("ascii")

@@ -161,7 +161,7 @@ class NotedLine(HeaderLine):
     def apply(self, head: MessageHead) -> None:
         """Forward it and note it."""
         head.lines.append(self.bytes())
-        head.noted = {**head.noted, self.name: self.value}
+        head.noted = {**head.noted, self.name: b", ".join(filter(None, (head.noted.get(self.name), self.value)))}
         head.unusual = True
 
 

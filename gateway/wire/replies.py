@@ -21,6 +21,7 @@ DETAILS = {
     408: "The request took too long to arrive.",
     413: "The request is larger than this app takes.",
     414: "The address is too long.",
+    415: "An encoded body is not taken here.",
     417: "Only the expectation 100-continue is known.",
     421: "This gateway does not serve that host.",
     426: "WebSocket version 13 is needed.",

@@ -120,7 +120,10 @@ class UpstreamConnection:
 
     def drop(self) -> None:
         """Forget the connection, with whatever is still unsent."""
-        self._writer.transport.abort()
+        transport = self._writer.transport
+        # One that was flushed and closed meanwhile must not be touched again.
+        if not transport.is_closing() or transport.get_write_buffer_size():
+            transport.abort()
 
     async def until_closed(self) -> bytes:
         """Read until the gateway closes; return what came."""

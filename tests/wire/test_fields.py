@@ -1,0 +1,168 @@
+"""What each header line means to a gateway: forwarded, dropped, stripped; and the memory of known lines."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.limits import Limits
+from gateway.wire.grammar import BadSyntax
+from gateway.wire.head import REQUEST_LINES, AnswerParser, RequestParser
+from gateway.wire.headers import MEMO_LINE_BYTES, MEMO_LINES, KnownLines, LineTable, normalised
+from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
+from tests.wire.feeding import LIMITS, facts, outcome, parse, request
+from tests.wire.strategies import BROKEN_REQUESTS, REQUESTS
+
+TABLE = LineTable(REQUEST_LINES, TRUSTED_BY_APPS, TRUSTED_PREFIXES)
+TRUSTED = [
+    "Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-Forwarded-User", "X-Forwarded-Email",
+    "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X-Auth-Request-User",
+    "X-Auth-Request-Redirect", "X-WEBAUTH-USER", "X-Authentik-Username", "X-Pomerium-Claim-Email", "X-Pomerium-Jwt-Assertion",
+    "X-Goog-Authenticated-User-Email", "X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-NAME", "Tailscale-User-Login",
+    "Cf-Access-Authenticated-User-Email", "Cf-Access-Jwt-Assertion", "OIDC_CLAIM_sub", "OIDC-CLAIM-email", "X-Original-URL",
+    "X-Rewrite-URL", "X-Original-URI", "X-HTTP-Method-Override", "X-Identity-Token", "X-Gateway-Session",
+]  # fmt: skip
+HOP = ["Connection", "Proxy-Connection", "Keep-Alive", "TE", "Trailer", "Upgrade", "Proxy-Authorization", "Proxy"]
+FORWARDED = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "X-Forwarded-Prefix"]
+
+
+def spellings(name: str) -> list[str]:
+    return [name, name.lower(), name.upper(), name.replace("-", "_"), name.replace("-", ".").swapcase()]
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+def test_what_apps_trust_is_stripped_in_every_spelling(name: str) -> None:
+    """Case, ``_`` and ``.`` make no difference to CGI, WSGI and PHP, so they make none here."""
+    for spelling in spellings(name):
+        head = parse(request(f"{spelling}: admin"))
+        assert head.lines == [], spelling
+        assert [line.value for line in head.stripped] == [b"admin"], spelling
+
+
+@pytest.mark.parametrize("name", [*HOP, *FORWARDED, "Cookie", "Content-Length", "Transfer-Encoding", "Host", "Expect"])
+def test_what_we_write_ourselves_is_never_passed_on(name: str) -> None:
+    """A look-alike of a header that we understand is not forwarded beside ours."""
+    for spelling in spellings(name)[3:]:
+        if "_" in spelling or "." in spelling:
+            assert parse(request(f"{spelling}: 5")).lines == [], spelling
+
+
+@pytest.mark.parametrize("name", HOP)
+def test_hop_by_hop_headers_end_here(name: str) -> None:
+    """They are for one connection only (RFC 9110 §7.6.1)."""
+    assert parse(request(f"{name}: a")).lines == []
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_forwarded_headers_are_kept_apart(name: str) -> None:
+    """They are read only when the peer is a trusted proxy."""
+    head = parse(request(f"{name}: a", f"{name}: b"))
+    assert head.lines == []
+    assert [(line.name, line.value) for line in head.forwarded] == [(name.lower().encode(), b"a"), (name.lower().encode(), b"b")]
+
+
+def test_configured_names_are_stripped_too() -> None:
+    """The identity headers of this gateway's configuration are nobody's to send."""
+    parser = RequestParser(LIMITS, frozenset({b"x-who-it-is"}))
+    head = parser.parse(b"GET / HTTP/1.1\r\nHost: a\r\nX_Who.It-is: admin")
+    assert head.lines == []
+
+
+def test_other_lines_stay_as_they_came() -> None:
+    """Order, case, spaces and repeats of what means nothing to us are kept, byte by byte."""
+    lines = ["b: 2", "A:1 ", "b:  3\t", "X-A: \xe4", "Accept: text/html, */*"]
+    assert parse(request(*lines)).lines == [line.encode("latin-1") for line in lines]
+
+
+def test_nominated_lines_go_and_ours_stay() -> None:
+    """Connection removes what it names, but not what means something to us (RFC 9110 §7.6.1)."""
+    head = parse(
+        request(
+            "Connection: close, X-Hop, Cookie, Host, X-Forwarded-For, Content-Length, Upgrade",
+            "connection: keep-alive, x-other",
+            "x-hOP: 1", "X-Other: 2", "X-Kept: 3", "Cookie: a=b", "X-Forwarded-For: 192.0.2.1", "Content-Length: 5",
+        )
+    )  # fmt: skip
+    assert head.kept_lines() == [b"X-Kept: 3"]
+    assert (head.host, head.cookie_lines, head.content_length) == ("a", (b"a=b",), 5)
+    assert len(head.forwarded) == 1
+    assert head.close
+
+
+ALIVE = [
+    ("HTTP/1.1", [], True),
+    ("HTTP/1.1", ["Connection: close"], False),
+    ("HTTP/1.1", ["Connection: keep-alive", "Connection: a, CLOSE"], False),
+    ("HTTP/1.1", ["Connection: closed"], True),
+    ("HTTP/1.0", [], False),
+    ("HTTP/1.0", ["Connection: Keep-Alive"], True),
+    ("HTTP/1.0", ["Connection: keep-alive, close"], False),
+]
+
+
+@pytest.mark.parametrize(("version", "lines", "alive"), ALIVE)
+def test_whether_a_connection_is_kept(version: str, lines: list[str], alive: bool) -> None:
+    """RFC 9112 §9.3, line by line; close wins."""
+    assert parse(request(*lines, first=f"GET / {version}")).keeps_alive() is alive
+
+
+@given(st.lists(REQUESTS | BROKEN_REQUESTS, min_size=1, max_size=4))
+@settings(deadline=None, max_examples=200)
+def test_the_memory_never_changes_an_answer(texts: list[bytes]) -> None:
+    """A parser that has seen other requests, and this one, reads it as a new one does."""
+    old = RequestParser(LIMITS, frozenset())
+    for text in texts * 2:
+        assert outcome([text], old) == outcome([text])
+
+
+def test_two_heads_share_no_state() -> None:
+    """Lines are remembered, and what they are applied to is not."""
+    parser = RequestParser(LIMITS, frozenset())
+    text = request("Connection: x", "Cookie: a=b", "X-Forwarded-For: c", "Via: 1.1 x", "Remote-User: y", "Z: 1")[:-4]
+    before = facts(parser.parse(text))
+    first = parser.parse(text)
+    first.lines.append(b"Y: 1")
+    assert facts(parser.parse(text)) == before
+
+
+def test_the_memory_is_bounded() -> None:
+    """However many lines clients invent, few are remembered, and no long ones."""
+    known = KnownLines(TABLE, LIMITS.line, LIMITS.cookie)
+    for number in range(3 * MEMO_LINES):
+        assert known[b"X-A: %d" % number] is None
+        assert len(known) <= MEMO_LINES
+    size = len(known)
+    for number in range(50):
+        assert known[b"X-A: %d" % number + b"x" * MEMO_LINE_BYTES] is None
+    assert len(known) == size
+
+
+def test_a_bad_line_is_refused_every_time() -> None:
+    """A refusal is not forgotten, and not remembered as something else."""
+    known = KnownLines(TABLE, 100, 200)
+    for line, status in ((b"X : a", 400), (b"X: \0", 400), (b"X: " + b"a" * 100, 431), (b"Cookie: " + b"a" * 200, 431)):
+        for _ in range(3):
+            with pytest.raises(BadSyntax) as caught:
+                known[line]
+            assert caught.value.status == status
+
+
+@given(st.text("abXY-_.", max_size=12))
+def test_normalised_names_are_alike(name: str) -> None:
+    """Normalising is idempotent, and forgets case, ``_`` and ``.``."""
+    once = normalised(name.encode())
+    assert normalised(once) == once
+    assert once == normalised(name.upper().replace("-", "_").encode()) == normalised(name.replace("_", ".").encode())
+
+
+def test_small_limits_hold() -> None:
+    """The limits are those that were given."""
+    parser = RequestParser(Limits(headers=2, target=5, line=10), frozenset())
+    for text, status in ((b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2", 431), (b"GET /12345 HTTP/1.1\r\nHost: a", 414)):
+        with pytest.raises(BadSyntax) as caught:
+            parser.parse(text)
+        assert caught.value.status == status
+    answers = AnswerParser(Limits(answer_headers=1), frozenset())
+    with pytest.raises(BadSyntax):
+        answers.parse(b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2")

@@ -1,0 +1,281 @@
+"""Targets: one reading, or none at all; what several parties could read differently shows all its readings."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import product
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from gateway.wire.grammar import BadSyntax
+from gateway.wire.target import Target, parse_target, simple_path, split_absolute, without_prefix
+
+ACCEPTED = [
+    ("/", "/"),
+    ("/a/b?c=/../d", "/a/b"),
+    ("/a?", "/a"),
+    ("/a%20b", "/a b"),
+    ("/%61", "/a"),
+    ("/%C3%A4", "/ä"),
+    ("/a.b/.c/..d/e..", "/a.b/.c/..d/e.."),
+    ("/a//b/", "/a//b/"),
+    ("/a;b=c/d", "/a;b=c/d"),
+    ("/a%2Fb", "/a%2Fb"),
+    ("/a%3Fb", "/a?b"),
+    ("/100%25", "/100%"),
+    ("/?a=%zz%00..//\\", "/"),
+]
+REFUSED = [
+    ("", "no path"),
+    ("a", "no path"),
+    ("/a#b", "a fragment"),
+    ("/a?b#c", "a fragment behind a query"),
+    ("/a\\b", "a backslash"),
+    ("/a b", "a space"),
+    ("/\xe4", "not ASCII"),
+    ("/a?\xe4", "not ASCII in the query"),
+    ("/%", "an escape that is none"),
+    ("/%4", "half an escape"),
+    ("/%zz", "no hexadecimal escape"),
+    ("/%u002e", "the %u escape of IIS"),
+    ("/%25u002e", "the same, escaped"),
+    ("/%00", "NUL"),
+    ("/a%0d%0aX:y", "a line end"),
+    ("/%7f", "DEL"),
+    ("/%2500", "NUL, escaped twice"),
+    ("/..", "dots"),
+    ("/a/../b", "dots"),
+    ("/a/./b", "a dot"),
+    ("/.", "a dot at the end"),
+    ("/...", "dots, which Windows cuts"),
+    ("/a/%2e%2e/b", "escaped dots"),
+    ("/a/.%2E/b", "half escaped dots"),
+    ("/a/..;/b", "dots with parameters, as Tomcat reads them"),
+    ("/a/..;x=y/b", "dots with parameters"),
+    ("/a/.%3bx/b", "dots with an escaped semicolon"),
+    ("/a/..%20/b", "dots and a space, which Windows cuts"),
+    ("/a/..%2fb", "dots before an escaped slash"),
+    ("/a%2f../b", "dots behind an escaped slash"),
+    ("/a%5c..%5cb", "dots between escaped backslashes"),
+    ("/a/%252e%252e/b", "dots escaped twice"),
+    ("/a/%25%32%65/b", "dots escaped twice, digit by digit"),
+    ("/a%252fb", "a slash escaped twice"),
+    ("/a%255cb", "a backslash escaped twice"),
+    ("/a%25252fb", "a slash escaped thrice"),
+    ("/%c0%ae", "an overlong dot"),
+    ("/%c0%af", "an overlong slash"),
+    ("/%e0%80%af", "a longer slash"),
+    ("/%ff", "not UTF-8"),
+    ("/%ed%a0%80", "a surrogate"),
+    ("/%ef%bc%8e%ef%bc%8e/a", "full-width dots"),
+    ("/..%ef%bc%8fa", "a full-width slash behind dots"),
+    ("/a/%e2%80%a5/b", "a two-dot leader"),
+    ("/a/%e2%80%a6/b", "an ellipsis"),
+]
+BITS = [
+    "a", "admin", "/", "//", ".", "..", "...", ";", ";x=y", "%3b", "%2e", "%2E", "%2f", "%5C", "\\", "%", "%25", "%252e", "%252f",
+    "%61", "%2561", "%c0%ae", "%c3%a4", "%ef%bc%8e", "%ef%bc%8f", "%ef%bc%bc", "%e2%80%a6", "%20", "%00", "%0a", "%u002e", "%7f",
+    "~", "+", "%ff", ":", "@", "[", "%5B", "a.b", ".a", "a.", "%e2%84%80",
+]  # fmt: skip
+PATHS = st.lists(st.sampled_from(BITS), max_size=8).map(lambda bits: "/" + "".join(bits)) | st.lists(
+    st.sampled_from(["a", "b", "%61", ";x", "%2F", "%5c", "//", "/", "%C3%A4", "%20", ".a"]), max_size=8
+).map(lambda bits: "/" + "".join(bits))
+
+
+def target(path: str) -> Target | None:
+    try:
+        return parse_target(path.encode("latin-1"))
+    except BadSyntax as error:
+        assert error.status == 400
+        return None
+
+
+def readings(found: Target) -> set[str]:
+    return {found.path, *found.readings}
+
+
+def has_dot_segment(path: str) -> bool:
+    return any(segment.split(";", 1)[0].rstrip(" ") in (".", "..") for segment in re.split(r"[/\\]", path))
+
+
+@pytest.mark.parametrize(("text", "path"), ACCEPTED)
+def test_a_sound_target(text: str, path: str) -> None:
+    """A target that everybody reads alike is decoded once."""
+    found = target(text)
+    assert found is not None
+    assert found.path == path
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED, ids=[f"{why}-{text}" for text, why in REFUSED])
+def test_an_ambiguous_target(text: str, why: str) -> None:
+    """A target that two parties could read differently is refused before routing."""
+    assert target(text) is None
+
+
+@given(PATHS)
+@settings(deadline=None, max_examples=500)
+def test_no_reading_has_a_dot_segment(path: str) -> None:
+    """However often and however leniently an accepted path is decoded, no dot segment comes out of it."""
+    found = target(path)
+    assume(found is not None)
+    assert found is not None
+    for reading in readings(found):
+        while True:
+            assert not has_dot_segment(reading)
+            assert not re.search(r"[\x00-\x1f\x7f]", reading)
+            decoded = unquote(reading)
+            if decoded == reading:
+                break
+            reading = decoded
+
+
+@given(PATHS)
+@settings(deadline=None, max_examples=500)
+def test_decoding_again_brings_no_slash(path: str) -> None:
+    """A path without an encoded slash has its segments for good: decoding it again makes no others."""
+    found = target(path)
+    assume(found is not None and not found.encoded_slash)
+    assert found is not None
+    again = unquote(found.path)
+    assert re.split(r"[/\\]", again) == [unquote(segment) for segment in found.path.split("/")]
+
+
+@given(PATHS)
+@settings(deadline=None, max_examples=500)
+@example("/a%2f;x//b;y/%5cc")
+def test_the_readings_hold_what_servers_make_of_a_path(path: str) -> None:
+    """Decoded slashes, backslashes as slashes, parameters cut, slashes merged: each, and all together, is a reading."""
+    found = target(path)
+    assume(found is not None)
+    assert found is not None
+    full = unquote(path)
+    assert found.encoded_slash is (re.search("%2f|%5c", path, re.IGNORECASE) is not None)
+    assert unicodedata.normalize("NFKC", full).replace("\\", "/") in readings(found)
+    assume(full.isascii())
+    for slashes, backslashes, parameters, merged in product([False, True], repeat=4):
+        reading = full if slashes else found.path
+        reading = reading.replace("\\", "/") if slashes and backslashes else reading
+        reading = re.sub(";[^/]*", "", reading) if parameters else reading
+        reading = re.sub("//+", "/", reading) if merged else reading
+        assert reading in readings(found)
+
+
+@given(PATHS)
+@settings(deadline=None, max_examples=300)
+def test_the_plain_path_keeps_its_segments(path: str) -> None:
+    """The path that rules see has as many segments as the target that is forwarded: an encoded slash makes none."""
+    found = target(path)
+    assume(found is not None)
+    assert found is not None
+    assert found.path.count("/") == path.count("/")
+
+
+@given(PATHS, st.sampled_from(["", "?", "?a=%zz", "?a#b", "? "]))
+@settings(deadline=None, max_examples=500)
+def test_the_short_way_agrees_with_the_long_one(path: str, query: str) -> None:
+    """What `simple_path` takes, `parse_target` takes with the same path and without other readings."""
+    simple = simple_path((path + query).encode("latin-1"))
+    if simple:
+        found = target(path + query)
+        assert found is not None
+        assert (found.path, found.readings, found.encoded_slash) == (simple, (), False)
+
+
+@given(st.binary(max_size=60))
+@settings(deadline=None, max_examples=200)
+def test_arbitrary_bytes_are_a_target_or_not(data: bytes) -> None:
+    """Nothing but BadSyntax is ever raised."""
+    for text in (data, b"/" + data):
+        try:
+            parse_target(text)
+        except BadSyntax as error:
+            assert error.status == 400
+    assert simple_path(data) == "" or data.partition(b"?")[0].isascii()
+
+
+def leads_elsewhere(path: str, place: str) -> bool:
+    """Tell whether an accepted path has ``place`` among its readings, so that rules for it are asked; or is refused."""
+    found = target(path)
+    return found is None or place in readings(found)
+
+
+@pytest.mark.parametrize("path", ["/%2561dmin", "/%25%36%31dmin", "/%252561dmin"])
+def test_a_letter_escaped_twice_is_read_in_both_ways(path: str) -> None:
+    """An upstream that decodes twice sees /admin: rules for it are asked, too, or the request is refused."""
+    assert leads_elsewhere(path, "/admin")
+
+
+@pytest.mark.parametrize("path", ["/admin%3Fx", "/admin%23x", "/admin%3f/public"])
+def test_an_escaped_question_mark_is_read_in_both_ways(path: str) -> None:
+    """An upstream that decodes before it cuts query or fragment sees /admin (as in CVE-2024-38475)."""
+    assert leads_elsewhere(path, "/admin")
+
+
+@pytest.mark.parametrize("path", ["/a/...;x/b", "/a/%20..;x/b", "/a/..%20.;x/b"])
+def test_dots_with_parameters_are_dots(path: str) -> None:
+    """A segment that is refused alone is refused with parameters too."""
+    assert target(path.replace(";x", "")) is None
+    assert target(path) is None
+
+
+@pytest.mark.parametrize("path", ["/a/%ef%bc%852e%ef%bc%852e/b", "/a/%25%ef%bc%92e/b", "/a%ef%b9%aa2fb"])
+def test_look_alikes_make_no_escape(path: str) -> None:
+    """Full-width signs that become an escape when normalised are refused, as full-width dots are."""
+    assert target(path) is None
+
+
+SPLIT = [
+    (b"http://a/b?c", (b"a", b"/b?c")),
+    (b"HTTPS://a:1", (b"a:1", b"/")),
+    (b"http://a?b/c", (b"a", b"/?b/c")),
+    (b"http:///b", (b"", b"/b")),
+    (b"http://a//b", (b"a", b"//b")),
+]
+
+
+@pytest.mark.parametrize(("text", "parts"), SPLIT)
+def test_an_absolute_target_is_split(text: bytes, parts: tuple[bytes, bytes]) -> None:
+    """Authority and origin-form are told apart at the first slash or question mark (RFC 9112 §3.2.2)."""
+    assert split_absolute(text) == parts
+
+
+@pytest.mark.parametrize("text", [b"", b"a", b"ftp://a/b", b"http:/a", b"http:a", b"//a/b", b"://a"])
+def test_other_forms_are_refused(text: bytes) -> None:
+    """A target that is neither a path nor an http URL is refused."""
+    with pytest.raises(BadSyntax):
+        split_absolute(text)
+
+
+PREFIXES = [
+    (b"/app/x?y", "/app", b"/x?y"),
+    (b"/app/x", "/app/", b"/x"),
+    (b"/app", "/app", b"/"),
+    (b"/app?x=/app", "/app", b"/?x=/app"),
+    (b"/app/", "/app", b"/"),
+    (b"/%61pp/x", "/app", b"/x"),
+    (b"/a/b/c", "/a/b", b"/c"),
+    (b"/a%2Fb/c", "/a/b", b"/"),
+    (b"/app//evil.example/x", "/app", b"/evil.example/x"),
+    (b"/app///x", "/app", b"/x"),
+    (b"/x", "/", b"/x"),
+]
+
+
+@pytest.mark.parametrize(("text", "prefix", "rest"), PREFIXES)
+def test_a_prefix_is_removed(text: bytes, prefix: str, rest: bytes) -> None:
+    """As many segments as the prefix has are removed, whatever escapes they are written with."""
+    assert without_prefix(text, prefix) == rest
+
+
+@given(PATHS, st.sampled_from(["/a", "/a/b", "/admin/", "/"]))
+@settings(deadline=None, max_examples=300)
+def test_what_is_left_is_a_path_of_this_site(path: str, prefix: str) -> None:
+    """Without the prefix a path still starts with one slash, and is what came behind the prefix, byte by byte."""
+    assume(target(path) is not None)
+    rest = without_prefix(f"{prefix.rstrip('/')}{path}?q".encode("latin-1"), prefix)
+    assert rest == b"/" + path.lstrip("/").encode("latin-1") + b"?q"
+    assert not rest.startswith(b"//")
