@@ -155,6 +155,11 @@ class Generation:
             logins=shared.logins,
         )
 
+    def retire_login(self, *, retired: bool) -> None:
+        """Let nobody log in here any more, or again: the next generation may know other users."""
+        if self.login is not None:
+            self.login.retire(retired=retired)
+
     async def start(self, sockets: list[socket.socket]) -> None:
         """Start the control plane, then serve on the given sockets."""
         await self._runner.setup()
@@ -261,16 +266,21 @@ class Supervisor:
     async def _reload(self) -> None:
         """Read the configuration again; a bad one changes nothing."""
         async with self._reloading:
+            old = self._generation
             try:
                 settings = await asyncio.to_thread(_load_checked, self._config_path)
                 generation = Generation(settings, self._shared)
+                if old is not None:
+                    old.retire_login(retired=True)
                 await generation.start(self._sockets)
-            except GatewayError as error:
+            except (GatewayError, OSError) as error:
                 for line in str(error).splitlines():
                     _log.error("%s", line)
                 _log.error("the configuration was not reloaded; the one before stays in force")
+                if old is not None:
+                    old.retire_login(retired=False)
                 return
-            old, self._generation = self._generation, generation
+            self._generation = generation
             if settings.listen != self._settings.listen or settings.admin_listen != self._settings.admin_listen:
                 _log.warning("listen addresses only change with a restart")
             self._settings = settings

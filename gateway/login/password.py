@@ -65,6 +65,7 @@ class PasswordLogin:
         self._weak: set[str] = set()
         """Hashes that are being renewed, or cannot be in the file as it is."""
         self._warned = False
+        self._retired = False
         self._file.mark_read()
         self._hold(load_users(path))
 
@@ -88,6 +89,10 @@ class PasswordLogin:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._pool.close()
 
+    def retire(self, *, retired: bool = True) -> None:
+        """Let nobody in any more, because another one takes over; undone where that fails."""
+        self._retired = retired
+
     # --- verifying --------------------------------------------------------------------------------
 
     async def verify(self, user: str, password: str) -> Identity:
@@ -96,10 +101,15 @@ class PasswordLogin:
         Raises BadCredentials (its text is for the log alone) or LoginBusy. An unknown or disabled
         user takes the time of a wrong password.
         """
+        if self._retired:
+            raise LoginBusy("another configuration takes over")
         found = self._users.get(user)
         usable = found is not None and not found.disabled
         stored = found.password_hash if found and usable else self._nobody
         right = await self._pool.run(partial(_check, password, stored, work_of(self._nobody)))
+        if self._retired:
+            # Whoever takes over may have other users, and has ended the sessions of those that changed.
+            raise LoginBusy("another configuration has taken over")
         if found is None:
             raise BadCredentials("unknown user")
         if found.disabled:

@@ -13,6 +13,8 @@ from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import Opened
 
 PURPOSE = "session"
+CLOCK_LEEWAY = 60.0
+"""Seconds that a session may seem to come from the future."""
 
 
 class CookieStore:
@@ -27,6 +29,7 @@ class CookieStore:
         clock: Callable[[], float],
     ) -> None:
         self._keys = keys
+        self._lifetimes = lifetimes
         self._renewal_interval = lifetimes.renewal_interval()
         self._revocations = revocations
         self._recent = recent
@@ -37,7 +40,9 @@ class CookieStore:
     async def load(self, token: str, now: float) -> Opened:
         """Open a sealed session. Raises BadToken where it is forged, over or ended."""
         session = parse_session(self._keys.open(PURPOSE, token))
-        if session.ends() <= now:
+        if session.created > now + CLOCK_LEEWAY:
+            raise BadToken("the session is from the future: the clock was set back")
+        if self._end(session) <= now:
             raise BadToken("the session is over")
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
@@ -47,11 +52,18 @@ class CookieStore:
         return opened
 
     def _opened(self, session: Session, token: str) -> Opened:
-        opened = Opened(session, token, session.ends())
+        opened = Opened(session, token, self._end(session))
         if session.idle is not None:
             opened.renew_at = session.seen + self._renewal_interval
         self._recent.put(opened)
         return opened
+
+    def _end(self, session: Session) -> float:
+        """Return when a session ends by what it says and by the lifetimes of today, which may be shorter."""
+        limits = self._lifetimes
+        if session.idle is None:
+            return min(session.ends(), session.created + (limits.remember or 0.0))
+        return min(session.ends(), session.created + limits.absolute, session.seen + limits.idle)
 
     def is_over(self, opened: Opened, now: float) -> bool:
         """Tell whether a session in use has run out or was ended."""

@@ -18,8 +18,9 @@ def dump_session(session: Session) -> bytes:
     who = session.identity
     fields: list[object] = [
         session.id.hex(),
-        round(session.created, 3),
-        round(session.seen, 3),
+        # Cut, not rounded: what was ended at this very moment must stay ended.
+        int(session.created * 1000) / 1000,
+        int(session.seen * 1000) / 1000,
         round(session.expires, 3),
         session.idle,
         session.remembered,

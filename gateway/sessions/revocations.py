@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS revoked_user (user TEXT PRIMARY KEY, created_until RE
 PRAGMA user_version = 1;
 """
 PRUNE_EVERY = 600.0
+KEEP_BEYOND = 86400.0
+"""Entries outlive the session by a day, for a clock that was ahead and is set back."""
+KEEP_USERS = 400 * 86400.0
+"""No cookie lives longer (RFC 6265bis §5.5), whatever lifetime was configured when it was made."""
 
 
 class Revocations:
@@ -90,11 +94,13 @@ class Revocations:
                 self._pruned = now
 
         await self._run(work)
-        self._sessions = {digest: until for digest, until in self._sessions.items() if until > now}
+        limit = now - KEEP_BEYOND
+        self._sessions = {digest: until for digest, until in self._sessions.items() if until > limit}
 
     def _prune(self, now: float) -> None:
-        self._db.execute("DELETE FROM revoked_session WHERE until <= ?", (now,))
-        self._db.execute("DELETE FROM revoked_user WHERE until <= ?", (now,))
+        limit = now - KEEP_BEYOND
+        self._db.execute("DELETE FROM revoked_session WHERE until <= ?", (limit,))
+        self._db.execute("DELETE FROM revoked_user WHERE until <= ?", (limit,))
 
     async def _run(self, work: Callable[[], object]) -> None:
         def locked() -> None:

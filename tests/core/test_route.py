@@ -1,0 +1,126 @@
+"""Finding a route: by host, then by the longest prefix at a segment boundary, at a cost that stays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from gateway.core.policy import Rule, is_under
+from gateway.core.route import Route, Router
+from gateway.core.upstream import UpstreamAddress
+
+PUBLIC = "apps.example.com"
+HOSTS = ["", PUBLIC, "a.example.com", "b.a.example.com", "*.example.com", "*.a.example.com", "other.test", "*.test", "[::1]"]
+NAMES = [*(host for host in HOSTS if host and "*" not in host), "x.example.com", "y.x.example.com", "c.b.a.example.com", "example.com",
+         "test", "x.test", "evilexample.com", "evil.com", "com", "xa.example.com", "localhost", ""]  # fmt: skip
+PREFIXES = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b", "/_gateway"]
+PATHS = [*PREFIXES, "/a/b/x", "/a/bx", "/x", "/a//b", "//a", "/A", "/_gateway/login", "/_gatewayx", "/a/b/c/d/e"]
+CONTROL = Route("gateway", (UpstreamAddress(path="/x"),), Rule("control"), path="/_gateway", control=True)
+
+
+def route(host: str, path: str, name: str = "") -> Route:
+    return Route(name or f"{host}{path}", (UpstreamAddress("up", 80),), Rule("x"), host=host, path=path)
+
+
+def rank(host: str, name: str) -> int | None:
+    """Return how closely a route's host names a request's, or None if it does not."""
+    if host.startswith("*."):
+        return len(host) if name.endswith(host[1:]) and name != host[1:] else None
+    return {name: 1000, "": 0}.get(host)
+
+
+def naive(routes: Sequence[Route], name: str, path: str) -> Route | None:
+    """Find a route by looking at all of them."""
+    ours = {PUBLIC} | {one.host for one in routes if one.host}
+    if name not in ours and not any(host.startswith("*.") and rank(host, name) is not None for host in ours):
+        return None
+    if is_under(path, "/_gateway"):
+        return CONTROL
+    found = [(rank(one.host, name), len(one.path.rstrip("/")), one) for one in routes if is_under(path, one.path)]
+    known = [(hosted, length, -routes.index(one), one) for hosted, length, one in found if hosted is not None]
+    return max(known, key=lambda entry: entry[:3])[3] if known else None
+
+
+@given(
+    st.lists(st.builds(route, st.sampled_from(HOSTS), st.sampled_from(PREFIXES)), max_size=8),
+    st.sampled_from(NAMES),
+    st.sampled_from(PATHS),
+)
+@settings(deadline=None, max_examples=800)
+def test_the_router_finds_what_looking_at_all_finds(routes: list[Route], name: str, path: str) -> None:
+    """Exact host before wildcard, longer wildcard before shorter, then no host; within each the longest prefix."""
+    found = Router(routes, PUBLIC, CONTROL).find(name, path)
+    event("found" if found else "none")
+    assert found is naive(routes, name, path)
+
+
+@given(st.lists(st.sampled_from(PREFIXES), max_size=6), st.lists(st.sampled_from(["a", "b", "ab", "", "x"]), max_size=5))
+@settings(deadline=None)
+def test_any_path_finds_the_longest_prefix(prefixes: list[str], segments: list[str]) -> None:
+    """Whatever the path, the route with the most segments above it is found."""
+    path = "/" + "/".join(segments)
+    routes = [route("", prefix) for prefix in prefixes]
+    matching = [one for one in routes if is_under(path, one.path)]
+    longest = max(matching, key=lambda one: len(one.path.rstrip("/")), default=None)
+    assert Router(routes, PUBLIC).find(PUBLIC, path) is longest
+
+
+@pytest.mark.parametrize("host", ["evil.test", "", "example.com", "xapps.example.com", "apps.example.com.evil.test"])
+def test_a_host_that_is_not_ours_finds_nothing(host: str) -> None:
+    """A route without a host is served on configured hosts only (RFC 9110 §7.4), and our own pages too."""
+    router = Router([route("", "/"), route("wiki.example.com", "/")], PUBLIC, CONTROL)
+    assert router.host(host) is None
+    assert router.find(host, "/_gateway/login") is None
+    assert router.find(PUBLIC, "/") is router.routes[0]
+
+
+def test_loopback_has_several_names() -> None:
+    """A gateway at localhost is found by its addresses too; any other only by its name."""
+    local = Router([route("", "/")], "localhost")
+    assert all(local.find(name, "/") for name in ("localhost", "127.0.0.1", "[::1]"))
+    assert local.find("127.0.0.2", "/") is None
+    assert Router([route("", "/")], PUBLIC).find("localhost", "/") is None
+
+
+def test_our_own_pages_are_on_every_host() -> None:
+    """No route can take the place of the login page, by host or path."""
+    routes = [route(host, path) for host in HOSTS for path in ("/", "/_gateway", "/_gateway/login")]
+    router = Router(routes, PUBLIC, CONTROL)
+    for host in (PUBLIC, "a.example.com", "x.example.com", "x.a.example.com", "other.test"):
+        assert router.find(host, "/_gateway") is CONTROL
+    assert router.all_routes()[-1] is CONTROL
+
+
+def work_of(router: Router, host: str, path: str) -> int:
+    """Count the lines of Python that a lookup takes: a cost without a clock."""
+    count = 0
+
+    def tracer(*_: object) -> object:
+        nonlocal count
+        count += 1
+        return tracer
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        assert router.find(host, path) is not None
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_thousand_routes_cost_what_ten_do() -> None:
+    """The work of a lookup does not grow with the number of routes or hosts."""
+    few, many = (
+        Router([*(route("", f"/app{i}/x") for i in range(n)), *(route(f"h{i}.example.com", "/") for i in range(n)),
+                *(route(f"*.w{i}.test", "/") for i in range(n))], PUBLIC, CONTROL)
+        for n in (10, 1000)
+    )  # fmt: skip
+    for host, path in ((PUBLIC, "/app9/x/y"), ("h9.example.com", "/a/b"), ("a.b.w9.test", "/a")):
+        assert work_of(many, host, path) == work_of(few, host, path)
+    assert many.find(PUBLIC, "/app999/x").name == "/app999/x"  # type: ignore[union-attr]
+    assert many.find(PUBLIC, "/app1000/x") is None
