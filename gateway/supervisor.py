@@ -31,6 +31,7 @@ from gateway.core.metrics import Counters
 from gateway.core.route import Route
 from gateway.core.session import Session
 from gateway.errors import ConfigError, GatewayError, Problem, StoreUnavailable
+from gateway.listening import bind, close_listener, url_of
 from gateway.login.password import PasswordLogin
 from gateway.login.throttle import MemoryThrottle
 from gateway.logs import audit_writer, open_log, set_up_logging
@@ -38,12 +39,15 @@ from gateway.proxy.record import LineWriter
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import SessionStore
-from gateway.settings import ListenAddress, Settings, check_files, load_settings, load_users
+from gateway.settings import Settings, check_files, load_settings, load_users
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.target import parse_target
 from gateway.worker import build_plane, control_route, make_router, make_store, server_tls
 
 _log = logging.getLogger("gateway")
+
+LEDGER_EVERY = 1.0
+"""Seconds between two looks at what others have written into the ledger of ended sessions."""
 
 Announce = Callable[[str], None]
 
@@ -72,6 +76,15 @@ class Shared:
             self.revocations = Revocations(settings.state_dir / "revocations.sqlite", longest, time.time())
         except StoreUnavailable as error:
             raise ConfigError([Problem(settings.where("state_dir"), "state_dir", str(error))]) from error
+
+    async def follow_ledger(self) -> None:
+        """Learn within a second what another gateway with the same ``state_dir`` has ended."""
+        while True:
+            await asyncio.sleep(LEDGER_EVERY)
+            try:
+                await self.revocations.refresh()
+            except StoreUnavailable as error:
+                _log.error("%s", error)
 
     def close(self) -> None:
         """Close it all."""
@@ -218,7 +231,9 @@ class Supervisor:
                 self._announce(f"listening on {url_of(sock, 'https' if self._settings.tls else 'http')}")
             for sock in admin_sockets:
                 self._announce(f"admin on {url_of(sock, 'http')}")
+            follow = loop.create_task(self._shared.follow_ledger(), name="ledger")
             await self._stop.wait()
+            follow.cancel()
             self._announce("stopping")
         finally:
             await self._shut_down(admin)
@@ -244,7 +259,7 @@ class Supervisor:
     async def _shut_down(self, admin: web.AppRunner | None) -> None:
         self._shared.draining = True
         for sock in self._sockets:
-            _close_listener(sock)
+            close_listener(sock)
         if self._generation is not None:
             await self._generation.stop(self._settings.limits.drain_time if self._stop.is_set() else 0.0, self._hurry)
         for task in list(self._retiring):
@@ -267,6 +282,7 @@ class Supervisor:
         """Read the configuration again; a bad one changes nothing."""
         async with self._reloading:
             old = self._generation
+            generation: Generation | None = None
             try:
                 settings = await asyncio.to_thread(_load_checked, self._config_path)
                 generation = Generation(settings, self._shared)
@@ -277,6 +293,8 @@ class Supervisor:
                 for line in str(error).splitlines():
                     _log.error("%s", line)
                 _log.error("the configuration was not reloaded; the one before stays in force")
+                if generation is not None:
+                    await generation.stop(0.0, self._hurry)
                 if old is not None:
                     old.retire_login(retired=False)
                 return
@@ -307,60 +325,6 @@ class _CurrentStore:
     async def check(self) -> None:
         """Raise StoreUnavailable unless it does."""
         await self._supervisor.current_store().check()
-
-
-def bind(address: ListenAddress, where: str, key: str) -> socket.socket:
-    """Return a bound socket for a listen address. Raises ConfigError that says why not, and in which line."""
-    try:
-        if address.path:
-            return _bind_unix(address.path)
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.host == "::" else 1)
-        sock.bind((address.host, address.port))
-    except OSError as error:
-        text = f"{address} cannot be listened on: {error.strerror or error}"
-        raise ConfigError([Problem(where, key, text)]) from error
-    sock.setblocking(False)
-    return sock
-
-
-def _bind_unix(path: str) -> socket.socket:
-    """Bind a unix socket; one left over by a gateway that is gone is replaced, one in use is not."""
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.connect(path)
-    except FileNotFoundError:
-        pass
-    except ConnectionRefusedError:
-        Path(path).unlink()
-    else:
-        raise OSError(98, "Address already in use")
-    finally:
-        probe.close()
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(path)
-    Path(path).chmod(0o660)
-    sock.setblocking(False)
-    return sock
-
-
-def _close_listener(sock: socket.socket) -> None:
-    name = sock.getsockname() if sock.family == socket.AF_UNIX else None
-    sock.close()
-    if name:
-        Path(name).unlink(missing_ok=True)
-
-
-def url_of(sock: socket.socket, scheme: str) -> str:
-    """Return the address a socket is bound to, as a URL."""
-    name = sock.getsockname()
-    if sock.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"{scheme}://{host}:{name[1]}"
 
 
 def announce_on_stderr(text: str) -> None:

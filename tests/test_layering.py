@@ -40,6 +40,7 @@ LAYERS = (
         "control", "errors, core, sessions, login", "aiohttp, aiohttp_session, jinja2, markupsafe, prometheus_client"
     ),
     Layer("settings", "errors, core", "yaml, pydantic, pydantic_core"),
+    Layer("listening", "errors, settings", ""),
     Layer("logs", "errors, core, proxy", ""),
     Layer("demo", EVERYTHING, EVERYTHING),
     Layer("cli", EVERYTHING, EVERYTHING),

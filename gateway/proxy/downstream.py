@@ -102,12 +102,17 @@ class Downstream(ClientTransport):
     async def _serve(self) -> None:
         try:
             while True:
+                if self.write_paused:
+                    # What was answered must be taken before more is.
+                    await self._until_writable()
                 if self._buffer:
-                    # Pipelined: others get their turn first, and what was answered must have been taken.
-                    await (self._until_writable() if self.write_paused else asyncio.sleep(0))
+                    # Pipelined: others get their turn first.
+                    await asyncio.sleep(0)
                     head = self._take_head() or await self._expect_head()
                 else:
                     head = await self._expect_head()
+                if head is not None and self.write_paused:
+                    await self._until_writable()
                 if head is None:
                     break
                 self.requests += 1
@@ -240,6 +245,8 @@ class Downstream(ClientTransport):
         if upload.done:
             self.put_back(rest)
             return out
+        if self._ended:
+            raise RequestError(400, "the client left in the middle of a request body")
         upload.upstream = conn
         conn.source = self
         self._wait_for_body(upload)

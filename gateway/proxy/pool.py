@@ -68,11 +68,11 @@ class UpstreamPool:
 
         Raises UpstreamError: 502 refused or bad certificate, 504 too slow, 503 too many waiting.
         """
-        await self._slot()
-        idle = self._take_idle(self.loop.time() - FRESH)
-        if idle is not None:
-            # Somebody gave it back while we waited for a place.
-            return idle
+        if await self._slot():
+            # Somebody gave a connection back while we waited for a place.
+            idle = self._take_idle(self.loop.time() - FRESH)
+            if idle is not None:
+                return idle
         try:
             async with asyncio.timeout(seconds):
                 conn = await self._open()
@@ -107,10 +107,11 @@ class UpstreamPool:
             conn.transport.set_write_buffer_limits(high=self._limits.write_buffer)
         return conn
 
-    async def _slot(self) -> None:
+    async def _slot(self) -> bool:
+        """Take a place among the requests in flight; return whether it had to be waited for."""
         if self._in_flight < self._limits.upstream_connections:
             self._in_flight += 1
-            return
+            return False
         if len(self._waiting) >= self._limits.upstream_waiting:
             raise UpstreamError(503, f"{self.address}: too many requests wait", sent=False)
         waiter: asyncio.Future[None] = self.loop.create_future()
@@ -126,6 +127,7 @@ class UpstreamPool:
             if isinstance(error, TimeoutError):
                 raise UpstreamError(503, f"{self.address}: all connections are busy", sent=False) from error
             raise
+        return True
 
     def _give_slot_back(self) -> None:
         while self._waiting:

@@ -60,7 +60,7 @@ class Relay:
         if self._body.done:
             return True
         if self._upstream.has_ended():
-            if isinstance(self._body, UntilClose):
+            if isinstance(self._body, UntilClose) and not self._upstream.cut_short:
                 self._finish_until_close()
                 return True
             raise UpstreamError(502, "the upstream cut its answer short", sent=True)

@@ -35,10 +35,9 @@ class DataPlane(Plane):
         def make() -> Downstream:
             return Downstream(self, scheme, Exchange)
 
-        if sock.family == socket.AF_UNIX:
-            server = await self.loop.create_unix_server(make, sock=sock, ssl=tls, backlog=BACKLOG)
-        else:
-            server = await self.loop.create_server(make, sock=sock, ssl=tls, backlog=BACKLOG)
+        patience = self.limits.first_byte_time if tls else None
+        create = self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
+        server = await create(make, sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=patience)
         self._servers.append(server)
         if self._sweeping is None:
             self._sweeping = self.loop.create_task(self._sweep_forever(), name="sweep")

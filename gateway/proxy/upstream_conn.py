@@ -75,7 +75,7 @@ class UpstreamConn(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_ended", "_informational", "_limits", "_on_informational", "_parser", "_paused", "_waiter",
-        "answered", "deadline", "failure",
+        "answered", "cut_short", "deadline", "failure",
         "idle_since", "leased", "pool", "requests", "sink", "source", "transport",
     )  # fmt: skip
 
@@ -100,6 +100,8 @@ class UpstreamConn(asyncio.Protocol):
         self._ended = False
         self._paused = False
         self._informational = 0
+        self.cut_short = False
+        """Whether the connection ended by an error, so that what came may be only a part."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -213,6 +215,7 @@ class UpstreamConn(asyncio.Protocol):
         if self._ended:
             return
         self._ended = True
+        self.cut_short = error is not None
         if self.sink is not None:
             self.sink.upstream_closed(error)
         elif not self.leased:

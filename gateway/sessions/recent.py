@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from gateway.core.session import Session
 from gateway.sessions.store import Opened
 
 
 class RecentSessions:
     """A bounded memory of two generations: a full young one becomes the old one, and the old one goes.
 
+    ``capacity`` sessions are always kept, and at most twice as many.
+
     A hit costs one lookup, and nothing is moved while all that is in use fits into the young half;
     an LRU would reorder at every request.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._half = max(1, capacity // 2)
+        self._capacity = max(1, capacity)
         self._young: dict[str, Opened] = {}
         self._old: dict[str, Opened] = {}
         self._tokens: dict[bytes, set[str]] = {}
@@ -37,7 +42,7 @@ class RecentSessions:
         self._add(opened)
 
     def _add(self, opened: Opened) -> None:
-        if len(self._young) >= self._half:
+        if len(self._young) >= self._capacity:
             for stale in self._old.values():
                 self._forget_token(stale)
             self._old, self._young = self._young, {}
@@ -59,12 +64,12 @@ class RecentSessions:
                     opened.until = 0.0
 
     def forget_user(self, user: str, created_until: float) -> None:
-        """Drop the sessions of a user that were created at or before a time; rare, so it looks at all."""
-        found = {
-            opened.session.id
-            for generation in (self._young, self._old)
-            for opened in generation.values()
-            if opened.session.identity.user == user and opened.session.created <= created_until
-        }
+        """Drop the sessions of a user that were created at or before a time."""
+        self.forget_if(lambda session: session.identity.user == user and session.created <= created_until)
+
+    def forget_if(self, ended: Callable[[Session], bool]) -> None:
+        """Drop the sessions that ``ended`` says are over; rare, so it looks at all."""
+        generations = (self._young, self._old)
+        found = {opened.session.id for held in generations for opened in held.values() if ended(opened.session)}
         for session_id in found:
             self.forget(session_id)

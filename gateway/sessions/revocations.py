@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -44,15 +45,16 @@ class Revocations:
         self._memories: WeakSet[RecentSessions] = WeakSet()
         self._pruned = now
         try:
+            # The ledger holds user names, so it is for nobody else, whatever the folder's mode.
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=5.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
             self._prune(now)
-            self._sessions: dict[bytes, float] = dict(self._db.execute("SELECT id, until FROM revoked_session"))
-            rows = self._db.execute("SELECT user, created_until FROM revoked_user")
-            self._users: dict[str, float] = dict(rows)
-        except sqlite3.Error as error:
+            self._sessions, self._users = self._read()
+            self._version = self._data_version()
+        except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"{file}: the ledger of ended sessions cannot be used: {error}") from error
 
     def empties(self, memory: RecentSessions) -> None:
@@ -81,6 +83,31 @@ class Revocations:
         await self._write(
             "INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, now, now + self._lifetime), now
         )
+
+    async def refresh(self) -> None:
+        """Take over what another process has written since. Raises StoreUnavailable."""
+        found: list[tuple[dict[bytes, float], dict[str, float]]] = []
+
+        def work() -> None:
+            version = self._data_version()
+            if version != self._version:
+                self._version = version
+                found.append(self._read())
+
+        await self._run(work)
+        for sessions, users in found:
+            self._sessions |= sessions
+            self._users |= {user: max(until, self._users.get(user, 0.0)) for user, until in users.items()}
+            for memory in self._memories:
+                memory.forget_if(self.covers)
+
+    def _read(self) -> tuple[dict[bytes, float], dict[str, float]]:
+        sessions = dict(self._db.execute("SELECT id, until FROM revoked_session"))
+        return sessions, dict(self._db.execute("SELECT user, created_until FROM revoked_user"))
+
+    def _data_version(self) -> int:
+        """Return a number that changes when another connection has written (SQLite, PRAGMA data_version)."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     async def check(self) -> None:
         """Raise StoreUnavailable unless the file can be read."""

@@ -13,6 +13,7 @@ from gateway.core.cookie import MAX_PARTS
 from gateway.wire.grammar import DIGITS, OWS, consists_of
 
 MEMO_LINES = 4096
+MEMO_LINE_BYTES = 2048
 
 
 class PickedCookies:
@@ -106,9 +107,10 @@ class KnownCookies(dict[bytes, PickedCookies]):
 
     def __missing__(self, line: bytes) -> PickedCookies:
         picked = self._picker.pick([line])
-        if len(self) >= MEMO_LINES:
-            self.clear()
-        self[line] = picked
+        if len(line) <= MEMO_LINE_BYTES:
+            if len(self) >= MEMO_LINES:
+                self.clear()
+            self[line] = picked
         return picked
 
     def of(self, lines: tuple[bytes, ...]) -> PickedCookies:

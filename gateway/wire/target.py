@@ -70,6 +70,8 @@ def parse_target(target: bytes) -> Target:
         if segment.split(";", 1)[0].rstrip(" ") in (".", "..") or segment.strip(". ") == "" != segment:
             raise BadSyntax("a dot segment in the path")
     readings = {plain, full, lenient}
+    if "%" in full:
+        readings.add(_decode_again(full))
     readings |= {_PARAMETERS.sub("", reading) for reading in readings}
     readings |= {_SLASHES.sub("/", reading) for reading in readings}
     readings.discard(plain)
@@ -82,6 +84,11 @@ def _decode(path: bytes) -> str:
         return decoded.decode("utf-8")
     except UnicodeDecodeError:
         raise BadSyntax("a path that is not UTF-8") from None
+
+
+def _decode_again(text: str) -> str:
+    """Return what a server that decodes twice would make of it; bytes that are no text become U+FFFD."""
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8")).decode("utf-8", "replace")
 
 
 def split_absolute(target: bytes) -> tuple[bytes, bytes]:

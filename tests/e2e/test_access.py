@@ -131,7 +131,7 @@ def test_own_errors_are_pages_for_browsers_and_json_for_programs(
         ("/reading/x", "GET", {"alice": 200}),
         ("/reading/x", "HEAD", {"alice": 200}),
         ("/reading/x", "POST", {"alice": 403}),
-        ("/reading/x", "get", {"alice": 403}),
+        ("/reading/x", "get", {"alice": 501}),
         ("/far/x", "GET", {"alice": 403}),
         ("/near/x", "GET", {"alice": 200}),
         ("/both/x", "GET", {"alice": 403, "bob": 403, "admin": 200}),
