@@ -38,6 +38,8 @@ class RecentSessions:
 
     def put(self, opened: Opened) -> None:
         """Remember an opened session."""
+        self._young.pop(opened.token, None)
+        self._old.pop(opened.token, None)
         self._tokens.setdefault(opened.session.id, set()).add(opened.token)
         self._add(opened)
 

@@ -27,8 +27,6 @@ PRAGMA user_version = 1;
 PRUNE_EVERY = 600.0
 KEEP_BEYOND = 86400.0
 """Entries outlive the session by a day, for a clock that was ahead and is set back."""
-KEEP_USERS = 400 * 86400.0
-"""No cookie lives longer (RFC 6265bis §5.5), whatever lifetime was configured when it was made."""
 
 
 class Revocations:
@@ -77,12 +75,12 @@ class Revocations:
 
     async def add_user(self, user: str, now: float) -> None:
         """End every session of a user that was created up to now. Raises StoreUnavailable."""
+        # A clock that was set back must not give back what was ended before.
+        created_until = self._users[user] = max(now, self._users.get(user, 0.0))
         for memory in self._memories:
-            memory.forget_user(user, now)
-        self._users[user] = now
-        await self._write(
-            "INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, now, now + self._lifetime), now
-        )
+            memory.forget_user(user, created_until)
+        until = created_until + self._lifetime
+        await self._write("INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, created_until, until), now)
 
     async def refresh(self) -> None:
         """Take over what another process has written since. Raises StoreUnavailable."""

@@ -87,7 +87,8 @@ class ChunkedBody:
         return at + len(ending)
 
     def _keep_partial(self, rest: bytes) -> None:
-        if len(rest) > (MAX_TRAILER_BYTES if self._in_trailers else MAX_CHUNK_LINE):
+        # One more than the limit: the CR of the line's end may be here already.
+        if len(rest) > (MAX_TRAILER_BYTES if self._in_trailers else MAX_CHUNK_LINE) + 1:
             raise BadSyntax("a chunk line or trailer over the limit", 431 if self._in_trailers else 400)
         self._partial = rest
 

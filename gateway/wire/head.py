@@ -182,8 +182,7 @@ class RequestParser:
     def _other_version(version: bytes) -> int:
         if version == b"HTTP/1.0":
             return 0
-        odd = len(version) == 8 and version.startswith(b"HTTP/") and consists_of(version[5:], DIGITS + b".")
-        raise BadSyntax("an HTTP version other than 1.0 and 1.1", 505 if odd else 400)
+        raise BadSyntax("an HTTP version other than 1.0 and 1.1", 505 if is_other_version(version) else 400)
 
     def _check(self, head: RequestHead) -> None:
         """Check what only the whole head shows."""
@@ -255,6 +254,13 @@ class AnswerParser:
         return head
 
 
+def is_other_version(version: bytes) -> bool:
+    """Tell whether a word is an HTTP version that is not ours (RFC 9112 §2.3)."""
+    if version in HTTP_VERSIONS:
+        return False
+    return len(version) == 8 and version.startswith(b"HTTP/") and consists_of(version[5:], DIGITS + b".")
+
+
 def find_head_end(buffer: bytes | bytearray, limits: Limits) -> int:
     """Return the index of the CRLFCRLF that ends a request head, or -1 while more must come.
 
@@ -266,10 +272,11 @@ def find_head_end(buffer: bytes | bytearray, limits: Limits) -> int:
     first = buffer.find(b"\n")
     if first < 0 and len(buffer) > limits.target + MAX_METHOD + 16:
         raise BadSyntax("a request line over the limit", 414)
-    if len(buffer) > limits.head:
+    if len(buffer) > limits.head + 3:
         raise BadSyntax("a head over the limit", 431)
-    if first >= 0 and not buffer[:first].endswith(b" HTTP/1.1\r") and not buffer[:first].endswith(b" HTTP/1.0\r"):
-        raise BadSyntax("a first line that is no HTTP/1 request line")
+    if first >= 0 and not buffer[:first].endswith((b" HTTP/1.1\r", b" HTTP/1.0\r")):
+        version = bytes(buffer[:first]).rpartition(b" ")[2].removesuffix(b"\r")
+        raise BadSyntax("a first line that is no HTTP/1 request line", 505 if is_other_version(version) else 400)
     if buffer.count(b"\n") != buffer.count(b"\r\n"):
         raise BadSyntax("a line that ends in a bare LF")
     return -1

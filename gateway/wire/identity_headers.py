@@ -90,7 +90,8 @@ def _value(identity: Identity, field: str, claim: str) -> str:
 
 def encode_value(value: str) -> str:
     """Return ``value`` as one safe line of ASCII (RFC 2047 §2 for all that is not printable ASCII)."""
-    if value.isascii() and value.isprintable() and value[:1] not in ("=", " ") and value[-1:] != " ":
+    # Decoders find an encoded word anywhere in a value, so one that is there already is encoded again.
+    if value.isascii() and value.isprintable() and "=?" not in value and value[:1] != " " != value[-1:]:
         return value
     # An encoded word has at most 75 characters: 45 bytes of UTF-8, cut between characters.
     words: list[str] = []

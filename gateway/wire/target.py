@@ -60,18 +60,21 @@ def parse_target(target: bytes) -> Target:
         raise BadSyntax("an escape in the path that can be read in two ways")
     encoded_slash = _ENCODED_SLASH.search(path) is not None
     full = _decode(path)
-    if _SECOND_ESCAPE.search(full):
-        raise BadSyntax("an escape in the path that is escaped again")
     # Under the plain reading an encoded slash is part of its segment.
     plain = _decode(_ENCODED_SLASH.sub(lambda match: b"%25" + match[0][1:], path)) if encoded_slash else full
     # What a lenient server could make of it: backslashes as slashes, full-width signs as plain ones.
     lenient = unicodedata.normalize("NFKC", full).replace("\\", "/")
+    if _SECOND_ESCAPE.search(full) or _SECOND_ESCAPE.search(lenient):
+        raise BadSyntax("an escape in the path that is escaped again")
     for segment in lenient.split("/"):
-        if segment.split(";", 1)[0].rstrip(" ") in (".", "..") or segment.strip(". ") == "" != segment:
+        bare = segment.split(";", 1)[0]
+        if bare.strip(". ") == "" != bare:
             raise BadSyntax("a dot segment in the path")
     readings = {plain, full, lenient}
     if "%" in full:
         readings.add(_decode_again(full))
+    # Some decode before they cut query and fragment off (CVE-2024-38475).
+    readings |= {re.split(r"[?#]", reading, maxsplit=1)[0] for reading in readings}
     readings |= {_PARAMETERS.sub("", reading) for reading in readings}
     readings |= {_SLASHES.sub("/", reading) for reading in readings}
     readings.discard(plain)
