@@ -40,7 +40,7 @@ format: $(STAMP) ## put the code into its form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## measure; BENCH_ARGS=--quick for a short run
+bench: compile ## measure; BENCH_ARGS=--quick for a short run
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 compile: $(STAMP) ## compile the way of a request to C, into build/compiled; needs a C compiler

@@ -51,6 +51,7 @@ def _idle_kib(_: list[Row], idle_rows: list[IdleRow]) -> float | None:
 
 BARS = (
     Bar("small answer, CPU, ours / nginx", _cpu("proxying", "ours", "nginx"), at_most=2.0),
+    Bar("small answer, CPU, not compiled / nginx", _cpu("proxying", "interpreted", "nginx"), at_most=2.0),
     Bar("small answer, CPU, ours / Caddy", _cpu("proxying", "ours", "caddy"), at_most=0.4),
     Bar("cold / warm session, CPU", _cpu("sessions", COLD_SESSIONS, MANY_SESSIONS), at_most=1.5),
     Bar("many sessions / 1, CPU", _cpu("sessions", MANY_SESSIONS, ONE_SESSION), at_most=1.1, at_least=0.9),

@@ -19,7 +19,9 @@ from bench.tokens import sealed_sessions, write_cycle
 
 PAGE = "/wiki/pages/start?version=7"
 OTHERS = {"nginx": nginx.running, "caddy": caddy.running, "aiohttp": aiohttp_proxy.running}
-NAMES = ("ours", *OTHERS)
+OURS = {"ours": True, "interpreted": False}
+"""Whether it is compiled."""
+NAMES = (*OURS, *OTHERS)
 ONE_SESSION, MANY_SESSIONS, COLD_SESSIONS = "1 session", "many sessions", "cold sessions"
 FILL_TIME = 40.0
 """Seconds for showing the many sessions to the gateway; a slow machine gets fewer of them."""
@@ -31,12 +33,12 @@ def running(stage: Stage, names: Sequence[str], purpose: str) -> Iterator[Mappin
     with ExitStack() as stack:
         found: dict[str, Contestant] = {}
         for name in names:
-            if name != "ours":
+            if name not in OURS:
                 directory = stage.directory / purpose / name
                 start = OTHERS[name](directory, stage.core, stage.upstream.port, stage.upstream.sink_port)
                 found[name] = stack.enter_context(start)
             elif stage.scene:
-                found[name] = stack.enter_context(ours.running(stage.scene, f"ours-{purpose}"))
+                found[name] = stack.enter_context(ours.running(stage.scene, f"{name}-{purpose}", compiled=OURS[name]))
         for contestant in found.values():
             stage.warm_up(contestant, PAGE)
         yield found

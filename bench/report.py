@@ -14,7 +14,13 @@ from bench.cases import ONE_SESSION
 from bench.rows import Figure, IdleRow, Row, of, ratio, spread
 from bench.stage import Stage
 
-TITLES = {"ours": "**session-gateway**", "nginx": "nginx", "caddy": "Caddy", "aiohttp": "plain aiohttp proxy"}
+TITLES = {
+    "ours": "**session-gateway**",
+    "interpreted": "session-gateway, not compiled",
+    "nginx": "nginx",
+    "caddy": "Caddy",
+    "aiohttp": "plain aiohttp proxy",
+}
 METHOD = """
 Everything runs on loopback. The measured proxy has one worker, pinned to one core; the load generator (`wrk`, one
 thread, {connections} keep-alive connections unless said otherwise) and the upstream (nginx) share another core. Each
@@ -26,7 +32,8 @@ included), divided by the requests that were answered. Every contestant gets the
 if every answer was a good one and the upstream's own counter saw as many requests as the load generator.
 
 Ours checks a sealed-cookie session on each request, judges it by rules, adds identity headers, writes its JSON access
-log and counts its metrics. nginx and Caddy check nothing: they are bare reverse proxies with kept upstream connections
+log and counts its metrics. It is measured as
+`make compile` makes it; without that step the same files are interpreted. nginx and Caddy check nothing: they are bare reverse proxies with kept upstream connections
 and an access log, nginx with buffers large enough for the large bodies. The plain aiohttp proxy is `aiohttp.web` in
 front and `ClientSession` behind, on uvloop.
 """

@@ -19,6 +19,8 @@ from bench.process import BenchError, Process, free_port
 
 USER, PASSWORD = "alice", "benchmark only"  # the gateway runs on loopback for some seconds
 GATEWAY = [sys.executable, "-m", "gateway"]
+COMPILED = Path(__file__).resolve().parents[2] / "build" / "compiled"
+"""Where `make compile` puts the same program with the way of a request compiled to C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,19 @@ def _config(scene: Scene, directory: Path, port: int, admin: int, routes: int) -
 
 
 @contextmanager
-def running(scene: Scene, name: str = "ours", routes: int = 2) -> Iterator[Contestant]:
-    """Run the gateway as a contestant, with some number of routes."""
+def running(scene: Scene, name: str = "ours", routes: int = 2, *, compiled: bool = True) -> Iterator[Contestant]:
+    """Run the gateway as a contestant, with some number of routes. Raises BenchError where it is not compiled."""
+    if compiled and not COMPILED.is_dir():
+        raise BenchError("the gateway is not compiled: make compile")
     directory = scene.directory / name
     directory.mkdir()
     port, admin = free_port(), free_port()
     file = directory / "gateway.yaml"
     file.write_text(yaml.safe_dump(_config(scene, directory, port, admin, routes), sort_keys=False), encoding="utf-8")
-    with Process(name, directory, [*GATEWAY, "run", "-c", str(file)], scene.core, {"BENCH_KEY": scene.key}) as process:
+    env = {"BENCH_KEY": scene.key}
+    if compiled:
+        env |= {"PYTHONPATH": str(COMPILED), "PYTHONSAFEPATH": "1"}
+    with Process(name, directory, [*GATEWAY, "run", "-c", str(file)], scene.core, env) as process:
         process.wait_until_ready(admin, "/readyz")
         yield Contestant(name, port, process)
 
