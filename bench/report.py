@@ -32,9 +32,9 @@ included), divided by the requests that were answered. Every contestant gets the
 if every answer was a good one and the upstream's own counter saw as many requests as the load generator.
 
 Ours checks a sealed-cookie session on each request, judges it by rules, adds identity headers, writes its JSON access
-log and counts its metrics. It is measured as
-`make compile` makes it; without that step the same files are interpreted. nginx and Caddy check nothing: they are bare reverse proxies with kept upstream connections
-and an access log, nginx with buffers large enough for the large bodies. The plain aiohttp proxy is `aiohttp.web` in
+log and counts its metrics. It is measured as `make compile` makes it; without that step the same files are
+interpreted. nginx and Caddy check nothing: they are bare reverse proxies with kept upstream connections and an access
+log, nginx with buffers large enough for the large bodies. The plain aiohttp proxy is `aiohttp.web` in
 front and `ClientSession` behind, on uvloop.
 """
 

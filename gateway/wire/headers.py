@@ -1,8 +1,7 @@
 """Header lines and what each means to a gateway: forwarded as they are, or one of the closed set below.
 
 A line is validated and understood once and remembered by its exact bytes: browsers and programs
-repeat nearly all their lines, so a known line costs one dictionary lookup (measured: a head of nine
-lines takes 2.1 µs against 8.8 µs for llhttp through httptools, with stricter rules).
+repeat nearly all their lines, so a known line costs one dictionary lookup and no check again.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ RULES = (
 )
 FIRST = [
     ("/health", "GET", "1"), ("/health/x", "GET", "1"), ("/healthz", "GET", "0"), ("/health", "POST", "0"),
-    ("/admin/help", "GET", "2"), ("/admin", "DELETE", "2"), ("/Admin", "GET", "0"), ("/x", "DELETE", "4"), ("/x", "GET", "0"),
+    ("/admin/help", "GET", "2"), ("/admin", "DELETE", "2"), ("/Admin", "GET", "0"), ("/x", "DELETE", "4"), ("/x",
+    "GET", "0"),
 ]  # fmt: skip
 
 
@@ -117,8 +118,10 @@ def test_the_first_rule_that_covers_a_request_decides(path: str, method: str, wh
 
 
 UNDER = [
-    ("/a", "/", True), ("/", "/", True), ("/a", "/a", True), ("/a/", "/a", True), ("/a/b", "/a", True), ("/ab", "/a", False),
-    ("/a", "/a/", True), ("/a/b", "/a/", True), ("/ab", "/a/", False), ("/b", "/a", False), ("/", "/a", False), ("/a//b", "/a", True),
+    ("/a", "/", True), ("/", "/", True), ("/a", "/a", True), ("/a/", "/a", True), ("/a/b", "/a", True), ("/ab", "/a",
+    False),
+    ("/a", "/a/", True), ("/a/b", "/a/", True), ("/ab", "/a/", False), ("/b", "/a", False), ("/", "/a", False),
+    ("/a//b", "/a", True),
 ]  # fmt: skip
 
 

@@ -15,13 +15,18 @@ from tests.support.urls import resolve_origin
 BASE = "https://apps.example.com"
 HOSTS = {"apps.example.com", "wiki.example.com", "[::1]"}
 BITS = [
-    "/", "//", "\\", "/\\", "http:", "https:", "HTTPS:", "https://", "http://", "javascript:", "data:", "apps.example.com",
-    "wiki.example.com", "WIKI.example.com", "evil.example", "@", ":", ":443", ":80", "#", "?", "?next=", ".", "..", "./", "../", "%2e", "%2f",
-    "%5c", "%09", "%00", "%25", "%252f", "\t", "\n", "\r", " ", "\0", "\x7f", "\x85", "\xa0", "\u2028", "\u3000", "\uff0f", "\u3002",
+    "/", "//", "\\", "/\\", "http:", "https:", "HTTPS:", "https://", "http://", "javascript:", "data:",
+    "apps.example.com",
+    "wiki.example.com", "WIKI.example.com", "evil.example", "@", ":", ":443", ":80", "#", "?", "?next=", ".", "..",
+    "./", "../", "%2e", "%2f",
+    "%5c", "%09", "%00", "%25", "%252f", "\t", "\n", "\r", " ", "\0", "\x7f", "\x85", "\xa0", "\u2028", "\u3000",
+    "\uff0f", "\u3002",
     ";", "&", "=", "a", "wiki", "~", "[::1]", "[", "]", "{", "|", "<", '"', "'", "\u00e4", "\ud800", "-", "_",
 ]  # fmt: skip
 URLS = st.lists(st.sampled_from(BITS), max_size=9).map("".join)
-GOOD_STARTS = st.sampled_from(["/", "/wiki", "https://wiki.example.com", "https://apps.example.com:443/", "https://[::1]/"])
+GOOD_STARTS = st.sampled_from(
+    ["/", "/wiki", "https://wiki.example.com", "https://apps.example.com:443/", "https://[::1]/"]
+)
 DOTS = ("", ".", "..", "%2e", ".%2e", "%2e.", "%2e%2e")
 
 
@@ -90,14 +95,19 @@ def test_judging_twice_changes_nothing(value: str) -> None:
 
 
 GOOD = [
-    "/", "/wiki", "/wiki/", "/wiki/a?b=//c#d//e", "/a%20b", "/a;b", "/~a", "https://wiki.example.com", "https://wiki.example.com/",
-    "https://WIKI.example.com/a", "https://apps.example.com:8443/a", "https://[::1]/a", "/a/.b/c..d", "/a?x=%2f%2f", "/a?..//b",
+    "/", "/wiki", "/wiki/", "/wiki/a?b=//c#d//e", "/a%20b", "/a;b", "/~a", "https://wiki.example.com",
+    "https://wiki.example.com/",
+    "https://WIKI.example.com/a", "https://apps.example.com:8443/a", "https://[::1]/a", "/a/.b/c..d", "/a?x=%2f%2f",
+    "/a?..//b",
 ]  # fmt: skip
 BAD = [
     "", "wiki", "//wiki.example.com", "http://wiki.example.com/", "https:/wiki.example.com", "https:wiki.example.com",
-    "https://wiki.example.com?a", "https://evil.example/", "https://wiki.example.com.evil.example/", "https://wiki.example.com:x/",
-    "https://a@wiki.example.com/", "https://wiki.example.com//evil", "/a//b", "/a/../b", "/a/%2E/b", "/..;/b", "/%2f", "/a%5c", "/a%0a",
-    "/a%00", "/a%25", "/a%7f", "/a b", "/a\n", "/\xe4", "/a%", "/a%g0", "HTTPS://wiki.example.com/", "https://wiki.example.com\n",
+    "https://wiki.example.com?a", "https://evil.example/", "https://wiki.example.com.evil.example/",
+    "https://wiki.example.com:x/",
+    "https://a@wiki.example.com/", "https://wiki.example.com//evil", "/a//b", "/a/../b", "/a/%2E/b", "/..;/b",
+    "/%2f", "/a%5c", "/a%0a",
+    "/a%00", "/a%25", "/a%7f", "/a b", "/a\n", "/\xe4", "/a%", "/a%g0", "HTTPS://wiki.example.com/",
+    "https://wiki.example.com\n",
     "/" + "a" * MAX_LENGTH,
 ]  # fmt: skip
 

@@ -15,8 +15,10 @@ PROXY = ip_address("10.0.0.1")
 
 ADDRESSES = [
     ("192.0.2.1", "192.0.2.1"), ("::1", "::1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("fe80::1%eth0", "fe80::1"),
-    ("", None), ("192.0.2.1:80", None), ("[::1]", None), ("localhost", None), ("192.0.2.256", None), ("192.0.2.01", None),
-    ("0x7f000001", None), ("2130706433", None), (" 192.0.2.1", None), ("192.0.2.1\n", None), ("unknown", None), ("_hidden", None),
+    ("", None), ("192.0.2.1:80", None), ("[::1]", None), ("localhost", None), ("192.0.2.256", None), ("192.0.2.01",
+    None),
+    ("0x7f000001", None), ("2130706433", None), (" 192.0.2.1", None), ("192.0.2.1\n", None), ("unknown", None),
+    ("_hidden", None),
 ]  # fmt: skip
 
 

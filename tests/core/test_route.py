@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import event, given, settings
@@ -13,10 +15,25 @@ from gateway.core.policy import Rule, is_under
 from gateway.core.route import Route, Router
 from gateway.core.upstream import UpstreamAddress
 
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
+
 PUBLIC = "apps.example.com"
-HOSTS = ["", PUBLIC, "a.example.com", "b.a.example.com", "*.example.com", "*.a.example.com", "other.test", "*.test", "[::1]"]
-NAMES = [*(host for host in HOSTS if host and "*" not in host), "x.example.com", "y.x.example.com", "c.b.a.example.com", "example.com",
-         "test", "x.test", "evilexample.com", "evil.com", "com", "xa.example.com", "localhost", ""]  # fmt: skip
+HOSTS = [
+    "",
+    PUBLIC,
+    "a.example.com",
+    "b.a.example.com",
+    "*.example.com",
+    "*.a.example.com",
+    "other.test",
+    "*.test",
+    "[::1]",
+]
+NAMES = [
+    *(host for host in HOSTS if host and "*" not in host), "x.example.com", "y.x.example.com", "c.b.a.example.com",
+    "example.com", "test", "x.test", "evilexample.com", "evil.com", "com", "xa.example.com", "localhost", "",
+]  # fmt: skip
 PREFIXES = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b", "/_gateway"]
 PATHS = [*PREFIXES, "/a/b/x", "/a/bx", "/x", "/a//b", "//a", "/A", "/_gateway/login", "/_gatewayx", "/a/b/c/d/e"]
 CONTROL = Route("gateway", (UpstreamAddress(path="/x"),), Rule("control"), path="/_gateway", control=True)
@@ -58,7 +75,9 @@ def test_the_router_finds_what_looking_at_all_finds(routes: list[Route], name: s
     assert found is naive(routes, name, path)
 
 
-@given(st.lists(st.sampled_from(PREFIXES), max_size=6), st.lists(st.sampled_from(["a", "b", "ab", "", "x"]), max_size=5))
+@given(
+    st.lists(st.sampled_from(PREFIXES), max_size=6), st.lists(st.sampled_from(["a", "b", "ab", "", "x"]), max_size=5)
+)
 @settings(deadline=None)
 def test_any_path_finds_the_longest_prefix(prefixes: list[str], segments: list[str]) -> None:
     """Whatever the path, the route with the most segments above it is found."""
@@ -99,7 +118,7 @@ def work_of(router: Router, host: str, path: str) -> int:
     """Count the lines of Python that a lookup takes: a cost without a clock."""
     count = 0
 
-    def tracer(*_: object) -> object:
+    def tracer(frame: FrameType, event: str, arg: object) -> TraceFunction:
         nonlocal count
         count += 1
         return tracer

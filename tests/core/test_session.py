@@ -79,7 +79,8 @@ def test_fewer_addresses_are_no_fault() -> None:
 
 @pytest.mark.parametrize(
     ("method", "body", "may"),
-    [("GET", False, True), ("HEAD", False, True), ("OPTIONS", False, True), ("GET", True, False), ("POST", False, False),
+    [("GET", False, True), ("HEAD", False, True), ("OPTIONS", False, True), ("GET", True, False), ("POST",
+    False, False),
      ("PUT", False, False), ("DELETE", False, False), ("get", False, False), ("PROPFIND", False, False)],
 )  # fmt: skip
 def test_what_may_be_sent_twice(method: str, body: bool, may: bool) -> None:

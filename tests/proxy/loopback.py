@@ -88,5 +88,5 @@ def pool_for(address: UpstreamAddress, **changes: float) -> UpstreamPool:
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop run until something is so."""
     async with asyncio.timeout(LONG):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0.002)

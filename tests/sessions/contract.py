@@ -125,7 +125,9 @@ class SessionStoreContract(ABC):
         assert same(opened.session, session)
         assert store.peek(token) is opened
 
-    @pytest.mark.parametrize("token", ["", "x", "v1.", "v1." + "A" * 80, "v2.abc", "a.b.c", "\xe4", "x" * 9000, "0" * 32])
+    @pytest.mark.parametrize(
+        "token", ["", "x", "v1.", "v1." + "A" * 80, "v2.abc", "a.b.c", "\xe4", "x" * 9000, "0" * 32]
+    )
     async def test_a_token_that_was_never_given(self, world: World, store: SessionStore, token: str) -> None:
         """It is a BadToken, not another error, and not in memory."""
         await store.save(world.begin())
@@ -295,7 +297,7 @@ class SessionStoreContract(ABC):
     # Keys
 
     async def test_keys_are_rotated(self, world: World, store: SessionStore) -> None:
-        """A new first key logs nobody out: old tokens open, are due for renewal, and are then independent of the old."""
+        """A new first key logs nobody out: old tokens open, are due for renewal, and then need the old no more."""
         session = world.begin()
         token = (await store.save(session)).token
         world.keys = [NEW_KEY, OLD_KEY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,12 @@ class TestCookieStore(SessionStoreContract):
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     world = World(tmp_path, start_cookie_store)
     await world.restart()
-    return world
+    yield world
+    if world.store is not None:
+        await world.store.close()
 
 
 async def test_a_token_needs_no_state_but_the_ledger(world: World, tmp_path: Path) -> None:
@@ -45,6 +48,8 @@ async def test_a_token_needs_no_state_but_the_ledger(world: World, tmp_path: Pat
     elsewhere.mkdir()
     other = World(elsewhere, start_cookie_store)
     assert await other.knew(token)
+    assert other.store is not None
+    await other.store.close()
 
 
 async def test_a_token_tells_nothing(world: World) -> None:

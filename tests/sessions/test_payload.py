@@ -21,12 +21,25 @@ JSON = st.recursive(
     max_leaves=6,
 )
 IDENTITIES = st.builds(
-    Identity, TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=4).map(tuple), TEXTS, st.dictionaries(TEXTS, JSON, max_size=3)
+    Identity,
+    TEXTS,
+    TEXTS,
+    TEXTS,
+    st.lists(TEXTS, max_size=4).map(tuple),
+    TEXTS,
+    st.dictionaries(TEXTS, JSON, max_size=3),
 )
 # Up to the year 3000: 32 bits end in 2038 signed and in 2106 unsigned.
 TIMES = st.integers(0, 32_503_680_000_000).map(lambda milliseconds: milliseconds / 1000)
 SESSIONS = st.builds(
-    Session, st.binary(min_size=16, max_size=16), IDENTITIES, TIMES, TIMES, TIMES, st.none() | st.floats(0, 1e9), st.booleans()
+    Session,
+    st.binary(min_size=16, max_size=16),
+    IDENTITIES,
+    TIMES,
+    TIMES,
+    TIMES,
+    st.none() | st.floats(0, 1e9),
+    st.booleans(),
 )
 
 
@@ -97,8 +110,11 @@ def test_a_field_less_is_refused(count: int) -> None:
     assert is_bad(json.dumps(FIELDS[:count]).encode())
 
 
-@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()) | st.lists(JSON, min_size=11, max_size=12).map(
-    lambda value: json.dumps(value).encode()))
+@given(
+    st.binary(max_size=60)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.lists(JSON, min_size=11, max_size=12).map(lambda value: json.dumps(value).encode())
+)
 @settings(deadline=None, max_examples=300)
 def test_anything_else_is_a_bad_token(data: bytes) -> None:
     """Nothing but BadToken is ever raised."""

@@ -24,7 +24,11 @@ def session_id(number: int) -> bytes:
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.sampled_from(["put", "put", "put", "put", "get", "get", "forget", "forget_user"]), st.integers(0, 7), st.integers(0, 2)),
+    st.tuples(
+        st.sampled_from(["put", "put", "put", "put", "get", "get", "forget", "forget_user"]),
+        st.integers(0, 7),
+        st.integers(0, 2),
+    ),
     max_size=60,
 )
 

@@ -64,7 +64,9 @@ def test_a_token_has_one_spelling(payload: bytes, data: st.DataObject) -> None:
     """No character can be changed, put in or left out: a token that was ended cannot be written otherwise."""
     token = RING.seal("session", payload)
     at = data.draw(st.integers(0, len(token)))
-    more = data.draw(st.sampled_from([*ALPHABET, "=", "+", "/", " ", "\n", "\0", ".", "\xe4", "A", "AA", "AAA", "AAAA", ""]))
+    more = data.draw(
+        st.sampled_from([*ALPHABET, "=", "+", "/", " ", "\n", "\0", ".", "\xe4", "A", "AA", "AAA", "AAAA", ""])
+    )
     for other in (token[:at] + more + token[at:], token[:at] + more + token[at + 1 :]):
         assert other == token or is_refused(other)
 

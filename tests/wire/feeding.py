@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway.core.limits import Limits
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, RequestParser, find_head_end
-from gateway.wire.headers import HeaderLine
+from gateway.wire.message import HeaderLine
 
 LIMITS = Limits()
 

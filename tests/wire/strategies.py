@@ -13,24 +13,47 @@ NAMES = [
 ]  # fmt: skip
 VALUES = [
     "", "a", "a b", "close", "keep-alive", "upgrade, close", "websocket", "100-continue", "chunked", "5", "a=b; c=d",
-    "session=x; session=y", "\xe4\xf6", "\x80\xff", '"quoted, string"', "a,,b", "=?utf-8?q?x?=", ":", "a:b", "\t", "x" * 300,
+    "session=x; session=y", "\xe4\xf6", "\x80\xff", '"quoted, string"', "a,,b", "=?utf-8?q?x?=", ":", "a:b", "\t",
+    "x" * 300,
 ]  # fmt: skip
 TARGETS = [
-    "/", "/a", "/a/b?c=d", "/%41", "/a%20b", "/a;b=c", "/a%2Fb", "/~a!$&'()*+,=:@", "/a//b", "/?", "/a?b#c", "/..", "/a/./b",
-    "/[]^`{|}\"<>", "*", "http://a/x", "http://a", "https://A?x", "/\x7f", "a", "", "/%", "/a%0a", "//b", "/a\\b", "/x?\"<>^`{|}\\",
+    "/", "/a", "/a/b?c=d", "/%41", "/a%20b", "/a;b=c", "/a%2Fb", "/~a!$&'()*+,=:@", "/a//b", "/?", "/a?b#c", "/..",
+    "/a/./b",
+    "/[]^`{|}\"<>", "*", "http://a/x", "http://a", "https://A?x", "/\x7f", "a", "", "/%", "/a%0a", "//b", "/a\\b",
+    "/x?\"<>^`{|}\\",
 ]  # fmt: skip
-NASTY = [b"\r", b"\n", b"\r\n", b"\t", b" ", b"\0", b":", b";", b",", b"\x0b", b"\x0c", b"\x7f", b"\x80", b"\xff", b"\r\n "]
+NASTY = [
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\t",
+    b" ",
+    b"\0",
+    b":",
+    b";",
+    b",",
+    b"\x0b",
+    b"\x0c",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"\r\n ",
+]
 
 _OWS = st.sampled_from(["", " ", "\t", "  ", " \t"])
 _LINES = st.builds(
     lambda name, before, value, after: f"{name}:{before}{value}{after}",
     st.sampled_from(NAMES),
     _OWS,
-    st.sampled_from(VALUES) | st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=12),
+    st.sampled_from(VALUES)
+    | st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=12),
     _OWS,
 )
 _BODY_LINES = st.sampled_from(
-    [[], ["Content-Length: 0"], ["content-length:\t007 "], ["Transfer-Encoding: chunked"], ["transfer-encoding:CHUNKED"]] * 4
+    [
+        [], ["Content-Length: 0"], ["content-length:\t007 "], ["Transfer-Encoding: chunked"],
+        ["transfer-encoding:CHUNKED"],
+    ] * 4
     + [
         ["Transfer-Encoding: gzip"], ["Content-Length: 5", "Content-Length: 5"], ["Content-Length: +5"],
         ["Content-Length: 5", "Transfer-Encoding: chunked"], ["Content-Length: 5,5"],
@@ -70,7 +93,9 @@ def _broken(draw: st.DrawFn) -> bytes:
 BROKEN_REQUESTS = _broken()
 """Requests with nasty bytes put in."""
 
-_SIZES = st.sampled_from(["{:x}", "{:X}", "0{:x}", "000000{:x}", "{:x};a=b", '{:x};a="b"', "{:x} ;a", "{:x};\t", "{:x};a;b=c"])
+_SIZES = st.sampled_from(
+    ["{:x}", "{:X}", "0{:x}", "000000{:x}", "{:x};a=b", '{:x};a="b"', "{:x} ;a", "{:x};\t", "{:x};a;b=c"]
+)
 _CHUNK = st.tuples(st.binary(min_size=1, max_size=20) | st.just(b"\r\n0\r\n\r\n"), _SIZES).map(
     lambda both: both[1].format(len(both[0])).encode() + b"\r\n" + both[0] + b"\r\n"
 )
@@ -86,10 +111,11 @@ CHUNKED = st.builds(
 
 @st.composite
 def _broken_chunked(draw: st.DrawFn) -> bytes:
-    data = draw(CHUNKED)
+    data: bytes = draw(CHUNKED)
     at = draw(st.integers(0, len(data)))
-    nasty = draw(st.sampled_from([*NASTY, b"g", b"0x", b"+", b"-", b"_", b"f" * 15, b"f" * 16]))
-    return data[:at] + nasty + data[at + draw(st.integers(0, 2)) :]
+    nasty: bytes = draw(st.sampled_from([*NASTY, b"g", b"0x", b"+", b"-", b"_", b"f" * 15, b"f" * 16]))
+    gone = draw(st.integers(0, 2))
+    return data[:at] + nasty + data[at + gone :]
 
 
 BROKEN_CHUNKED = _broken_chunked()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,18 +17,32 @@ def parse(text: str, dropped: frozenset[bytes] = frozenset()) -> AnswerHead:
     return AnswerParser(LIMITS, dropped).parse(text.encode("latin-1"))
 
 
-GOOD = [("HTTP/1.1 200 OK", 200), ("HTTP/1.1 200 ", 200), ("HTTP/1.1 404", 404), ("HTTP/1.0 599 \xe4\x01", 599), ("HTTP/1.1 100 C", 100)]
+GOOD = [
+    ("HTTP/1.1 200 OK", 200),
+    ("HTTP/1.1 200 ", 200),
+    ("HTTP/1.1 404", 404),
+    ("HTTP/1.0 599 \xe4\x01", 599),
+    ("HTTP/1.1 100 C", 100),
+]
 BAD = [
-    "", "HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 X", "HTTP/1.1 600 X", "HTTP/1.1 999 X",
-    "HTTP/1.1  200 OK", "HTTP/1.1\t200 OK", "HTTP/1.1 200\tOK", "HTTP/1.1 +20 OK", "HTTP/1.1 2 0 OK", "HTTP/1.1 \xb2\xb2\xb2 OK",
+    "", "HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 X", "HTTP/1.1 600 X",
+    "HTTP/1.1 999 X",
+    "HTTP/1.1  200 OK", "HTTP/1.1\t200 OK", "HTTP/1.1 200\tOK", "HTTP/1.1 +20 OK", "HTTP/1.1 2 0 OK",
+    "HTTP/1.1 \xb2\xb2\xb2 OK",
     "HTTP/2.0 200 OK", "HTTP/1.2 200 OK", "http/1.1 200 OK", "ICY 200 OK", " HTTP/1.1 200 OK", "<html>",
-    "HTTP/1.1 200 OK\r\nX : a", "HTTP/1.1 200 OK\r\nX: a\r\n b", "HTTP/1.1 200 OK\r\nX: \x00", "HTTP/1.1 200 OK\r\nX: \x01",
+    "HTTP/1.1 200 OK\r\nX : a", "HTTP/1.1 200 OK\r\nX: a\r\n b", "HTTP/1.1 200 OK\r\nX: \x00",
+    "HTTP/1.1 200 OK\r\nX: \x01",
     "HTTP/1.1 200 OK\r\nX: a\rb", "HTTP/1.1 200 OK\r\nX: a\nb", "HTTP/1.1 200 OK\r\nX",
-    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
-    "HTTP/1.1 200 OK\r\nContent-Length: 5, 5", "HTTP/1.1 200 OK\r\nContent-Length: -5", "HTTP/1.1 200 OK\r\nContent-Length:",
-    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
-    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-    "HTTP/1.1 200 OK\r\n" + "X: a\r\n" * LIMITS.answer_headers + "X: a", "HTTP/1.1 200 OK\r\nX: " + "a" * LIMITS.answer_head,
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5, 5", "HTTP/1.1 200 OK\r\nContent-Length: -5",
+    "HTTP/1.1 200 OK\r\nContent-Length:",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+    "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "HTTP/1.1 200 OK\r\n" + "X: a\r\n" * LIMITS.answer_headers + "X: a",
+    "HTTP/1.1 200 OK\r\nX: " + "a" * LIMITS.answer_head,
 ]  # fmt: skip
 
 
@@ -48,10 +64,8 @@ def test_nonsense_is_refused(text: str) -> None:
 def test_arbitrary_bytes_are_an_answer_or_not(data: bytes) -> None:
     """Nothing but BadSyntax is ever raised."""
     for text in (data, b"HTTP/1.1 200 OK\r\n" + data):
-        try:
-            AnswerParser(LIMITS, frozenset()).parse(text)
-        except BadSyntax as error:
-            assert error.status >= 400
+        with suppress(BadSyntax):
+            assert 100 <= AnswerParser(LIMITS, frozenset()).parse(text).status < 600
 
 
 def test_what_an_answer_says() -> None:

@@ -16,11 +16,14 @@ from tests.wire.strategies import BROKEN_REQUESTS, REQUESTS
 
 TABLE = LineTable(REQUEST_LINES, TRUSTED_BY_APPS, TRUSTED_PREFIXES)
 TRUSTED = [
-    "Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-Forwarded-User", "X-Forwarded-Email",
+    "Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-Forwarded-User",
+    "X-Forwarded-Email",
     "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X-Auth-Request-User",
-    "X-Auth-Request-Redirect", "X-WEBAUTH-USER", "X-Authentik-Username", "X-Pomerium-Claim-Email", "X-Pomerium-Jwt-Assertion",
+    "X-Auth-Request-Redirect", "X-WEBAUTH-USER", "X-Authentik-Username", "X-Pomerium-Claim-Email",
+    "X-Pomerium-Jwt-Assertion",
     "X-Goog-Authenticated-User-Email", "X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-NAME", "Tailscale-User-Login",
-    "Cf-Access-Authenticated-User-Email", "Cf-Access-Jwt-Assertion", "OIDC_CLAIM_sub", "OIDC-CLAIM-email", "X-Original-URL",
+    "Cf-Access-Authenticated-User-Email", "Cf-Access-Jwt-Assertion", "OIDC_CLAIM_sub", "OIDC-CLAIM-email",
+    "X-Original-URL",
     "X-Rewrite-URL", "X-Original-URI", "X-HTTP-Method-Override", "X-Identity-Token", "X-Gateway-Session",
 ]  # fmt: skip
 HOP = ["Connection", "Proxy-Connection", "Keep-Alive", "TE", "Trailer", "Upgrade", "Proxy-Authorization", "Proxy"]
@@ -59,7 +62,10 @@ def test_forwarded_headers_are_kept_apart(name: str) -> None:
     """They are read only when the peer is a trusted proxy."""
     head = parse(request(f"{name}: a", f"{name}: b"))
     assert head.lines == []
-    assert [(line.name, line.value) for line in head.forwarded] == [(name.lower().encode(), b"a"), (name.lower().encode(), b"b")]
+    assert [(line.name, line.value) for line in head.forwarded] == [
+        (name.lower().encode(), b"a"),
+        (name.lower().encode(), b"b"),
+    ]
 
 
 def test_configured_names_are_stripped_too() -> None:

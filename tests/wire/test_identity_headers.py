@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.identity import Identity
 from gateway.wire.identity_headers import IdentityHeaders, encode_value
 
-TEXTS = st.text(max_size=80) | st.text(st.sampled_from("\r\n\t \0=?,;:\"\\{}%aä😀\u2028\x85\x7f"), max_size=30)
+TEXTS = st.text(max_size=80) | st.text(st.sampled_from('\r\n\t \0=?,;:"\\{}%aä😀\u2028\x85\x7f'), max_size=30)
 HEADERS = IdentityHeaders(
     [("X-User", "{user}"), ("X-Groups", "{groups}"), ("X-Who", "{name} <{email}>"), ("X-Claim", "{claims.team}")]
 )
@@ -85,7 +85,9 @@ def test_no_identity_breaks_a_header(user: str, name: str, mail: str, groups: li
     assert dict(HEADERS.pairs(identity)) == dict(line.split(": ", 1) for line in lines)
 
 
-@pytest.mark.parametrize("attack", ["a\r\nX-Groups: admins", "a\nX-Groups: admins", "a\rb", "a\0b", "a\x85b", "a\u2028b"])
+@pytest.mark.parametrize(
+    "attack", ["a\r\nX-Groups: admins", "a\nX-Groups: admins", "a\rb", "a\0b", "a\x85b", "a\u2028b"]
+)
 def test_a_line_end_in_a_name_is_no_line_end(attack: str) -> None:
     """Header injection by a name ends as an encoded word."""
     block = HEADERS.block(Identity(attack))

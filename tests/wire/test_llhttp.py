@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import httptools
+import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.wire.framing import ChunkedBody
 from gateway.wire.grammar import OWS, BadSyntax
 from gateway.wire.head import REQUEST_LINES, RequestHead
-from gateway.wire.headers import ForwardedLine, HeaderLine, NotedLine, StrippedLine, normalised
+from gateway.wire.headers import ForwardedLine, NotedLine, StrippedLine, normalised
 from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
+from gateway.wire.message import HeaderLine
 from tests.wire.feeding import Accepted, outcome, parse, request
 from tests.wire.strategies import BROKEN_CHUNKED, BROKEN_REQUESTS, CHUNKED, METHODS, REQUESTS
 
@@ -108,7 +110,7 @@ def assert_same_reading(head: RequestHead, other: Llhttp) -> None:
 @given(REQUESTS | BROKEN_REQUESTS)
 @example(request("Transfer-Encoding: Chunked ", first="POST / HTTP/1.1"))
 @example(request("Content-Length: 000000000000000005", first="POST / HTTP/1.1"))
-@example(request(first="GET /[]^`{|}\"<>?[]^`{|}\"<>\\ HTTP/1.1"))
+@example(request(first='GET /[]^`{|}"<>?[]^`{|}"<>\\ HTTP/1.1'))
 @settings(deadline=None, max_examples=1000)
 def test_llhttp_agrees_with_what_we_accept(text: bytes) -> None:
     """Method, target, version, framing and every header name and value are the same for both."""
@@ -150,7 +152,7 @@ def test_llhttp_agrees_with_the_bodies_we_accept(data: bytes, rest: bytes) -> No
     other = Llhttp(CHUNKED_HEAD)
     try:
         other.feed((data + rest)[: length - 1])
-        assert not other.is_complete
+        assert not bool(other.is_complete)
         other.feed((data + rest)[length - 1 : length])
     except httptools.HttpParserError:
         event("llhttp refuses")
@@ -163,8 +165,5 @@ def test_the_second_opinion_is_one() -> None:
     """llhttp reads a head that both take, and refuses what is plainly broken: the comparison compares."""
     head = request("A: b", first="POST /x HTTP/1.0")
     assert_same_reading(parse(head), Llhttp(head))
-    try:
+    with pytest.raises(httptools.HttpParserError):
         Llhttp(request("A : b"))
-    except httptools.HttpParserError:
-        return
-    raise AssertionError("llhttp took a space before the colon")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from itertools import product
 from urllib.parse import unquote
 
@@ -77,8 +78,10 @@ REFUSED = [
     ("/a/%e2%80%a6/b", "an ellipsis"),
 ]
 BITS = [
-    "a", "admin", "/", "//", ".", "..", "...", ";", ";x=y", "%3b", "%2e", "%2E", "%2f", "%5C", "\\", "%", "%25", "%252e", "%252f",
-    "%61", "%2561", "%c0%ae", "%c3%a4", "%ef%bc%8e", "%ef%bc%8f", "%ef%bc%bc", "%e2%80%a6", "%20", "%00", "%0a", "%u002e", "%7f",
+    "a", "admin", "/", "//", ".", "..", "...", ";", ";x=y", "%3b", "%2e", "%2E", "%2f", "%5C", "\\", "%", "%25",
+    "%252e", "%252f",
+    "%61", "%2561", "%c0%ae", "%c3%a4", "%ef%bc%8e", "%ef%bc%8f", "%ef%bc%bc", "%e2%80%a6", "%20", "%00", "%0a",
+    "%u002e", "%7f",
     "~", "+", "%ff", ":", "@", "[", "%5B", "a.b", ".a", "a.", "%e2%84%80",
 ]  # fmt: skip
 PATHS = st.lists(st.sampled_from(BITS), max_size=8).map(lambda bits: "/" + "".join(bits)) | st.lists(
@@ -89,8 +92,7 @@ PATHS = st.lists(st.sampled_from(BITS), max_size=8).map(lambda bits: "/" + "".jo
 def target(path: str) -> Target | None:
     try:
         return parse_target(path.encode("latin-1"))
-    except BadSyntax as error:
-        assert error.status == 400
+    except BadSyntax:
         return None
 
 
@@ -124,13 +126,9 @@ def test_no_reading_has_a_dot_segment(path: str) -> None:
     assume(found is not None)
     assert found is not None
     for reading in readings(found):
-        while True:
-            assert not has_dot_segment(reading)
-            assert not re.search(r"[\x00-\x1f\x7f]", reading)
-            decoded = unquote(reading)
-            if decoded == reading:
-                break
-            reading = decoded
+        for decoded in (reading, unquote(reading), unquote(unquote(reading))):
+            assert not has_dot_segment(decoded)
+            assert not re.search(r"[\x00-\x1f\x7f]", decoded)
 
 
 @given(PATHS)
@@ -190,10 +188,8 @@ def test_the_short_way_agrees_with_the_long_one(path: str, query: str) -> None:
 def test_arbitrary_bytes_are_a_target_or_not(data: bytes) -> None:
     """Nothing but BadSyntax is ever raised."""
     for text in (data, b"/" + data):
-        try:
-            parse_target(text)
-        except BadSyntax as error:
-            assert error.status == 400
+        with suppress(BadSyntax):
+            assert parse_target(text).path.startswith("/")
     assert simple_path(data) == "" or data.partition(b"?")[0].isascii()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,9 +176,11 @@ def test_frames_are_followed_wherever_they_are_cut(made: list[bytes], cuts: list
     ends = {0}
     for frame in made:
         ends.add(max(ends) + len(frame))
-    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts), *(max(0, end - tail) for end in ends), *ends})
+    places = sorted(
+        {0, len(data), *(cut % (len(data) + 1) for cut in cuts), *(max(0, end - tail) for end in ends), *ends}
+    )
     cursor = FrameCursor()
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         cursor.feed(data[start:end])
         assert cursor.at_boundary() is (end in ends), end
     assert not cursor.closed

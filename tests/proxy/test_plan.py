@@ -1,0 +1,66 @@
+"""A route that is ready to serve: which address comes first, and identity headers that are made once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.core.identity import Identity
+from gateway.core.limits import Limits
+from gateway.core.metrics import RouteCounters
+from gateway.core.policy import Rule
+from gateway.core.route import Route
+from gateway.core.session import Lifetimes, start_session
+from gateway.core.upstream import UpstreamAddress
+from gateway.proxy.plan import DOWN_TIME, RoutePlan
+from gateway.sessions.store import Opened
+from gateway.wire.head import AnswerParser
+from gateway.wire.identity_headers import IdentityHeaders
+
+
+def plan(count: int = 1, *, max_body: int | None = None) -> RoutePlan:
+    limits = Limits(body=1000)
+    addresses = tuple(UpstreamAddress("127.0.0.1", port) for port in range(1, count + 1))
+    return RoutePlan(
+        Route("app", addresses, Rule("x"), max_body=max_body),
+        IdentityHeaders([("X-User", "{user}")]),
+        RouteCounters(),
+        AnswerParser(limits, frozenset()),
+        limits,
+        asyncio.get_running_loop(),
+    )
+
+
+async def test_addresses_take_turns_and_those_that_failed_come_last() -> None:
+    """Every address is tried in the end; one that could not be reached is first again after a while."""
+    ready = plan(3)
+    first, second, third = ready.pools
+    assert [ready.pools_in_turn(0)[0] for _ in range(4)] == [first, second, third, first]
+    ready.mark_down(second, 100.0)
+    for _ in range(6):
+        order = ready.pools_in_turn(100.0 + DOWN_TIME - 0.01)
+        assert order[-1] is second
+        assert set(order) == set(ready.pools)
+    assert second in [ready.pools_in_turn(100.0 + DOWN_TIME + 0.01)[0] for _ in range(3)]
+
+
+async def test_all_addresses_have_failed() -> None:
+    """They are tried all the same, in turn."""
+    ready = plan(2)
+    for pool in ready.pools:
+        ready.mark_down(pool, 100.0)
+    assert {ready.pools_in_turn(100.0)[0] for _ in range(2)} == set(ready.pools)
+
+
+async def test_identity_headers_are_made_once() -> None:
+    """A session's header bytes are those of its identity, and the same object from then on."""
+    ready = plan()
+    session = start_session(bytes(16), Identity("alice"), Lifetimes(), remember=False, now=0)
+    opened = Opened(session, "token", 1.0)
+    block = ready.identity_block(opened)
+    assert block == b"X-User: alice\r\n"
+    assert ready.identity_block(opened) is block
+
+
+async def test_the_smaller_body_limit_holds() -> None:
+    """A route may lower the limit of all, not raise it."""
+    assert [plan(max_body=limit).max_body for limit in (None, 10, 10_000)] == [1000, 10, 1000]
