@@ -76,9 +76,9 @@ class Clock:
     """The time of day as log lines show it, formatted once a second."""
 
     def __init__(self) -> None:
-        self._second = 0
+        self._second = -1
         self._prefix = ""
-        self._http_second = 0
+        self._http_second = -1
         self._http_date = b""
 
     def stamp(self, now: float) -> str:

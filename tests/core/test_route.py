@@ -67,7 +67,7 @@ def naive(routes: Sequence[Route], name: str, path: str) -> Route | None:
     st.sampled_from(NAMES),
     st.sampled_from(PATHS),
 )
-@settings(deadline=None, max_examples=800)
+@settings(deadline=None, max_examples=400)
 def test_the_router_finds_what_looking_at_all_finds(routes: list[Route], name: str, path: str) -> None:
     """Exact host before wildcard, longer wildcard before shorter, then no host; within each the longest prefix."""
     found = Router(routes, PUBLIC, CONTROL).find(name, path)
@@ -95,6 +95,45 @@ def test_a_host_that_is_not_ours_finds_nothing(host: str) -> None:
     assert router.host(host) is None
     assert router.find(host, "/_gateway/login") is None
     assert router.find(PUBLIC, "/") is router.routes[0]
+
+
+CLOSEST = [
+    ("b.a.example.com", "/x", "b.a.example.com/"),
+    ("c.a.example.com", "/x", "*.a.example.com/"),
+    ("c.b.a.example.com", "/x", "*.a.example.com/"),
+    ("b.example.com", "/x", "*.example.com/"),
+    ("apps.example.com", "/x", "*.example.com/"),
+    ("b.a.example.com", "/only/x", "b.a.example.com/"),
+]
+
+
+@pytest.mark.parametrize(("host", "path", "name"), CLOSEST)
+@pytest.mark.parametrize("turned", [True, False])
+def test_the_closest_host_wins(host: str, path: str, name: str, turned: bool) -> None:
+    """An exact host comes before any wildcard, a longer wildcard before a shorter, a longer path does not matter."""
+    hosts = ["", "*.example.com", "*.a.example.com", "b.a.example.com"]
+    routes = [*(route(one, "/") for one in hosts), route("", "/only"), route("*.example.com", "/only/x/y")]
+    found = Router(routes[::-1] if turned else routes, PUBLIC).find(host, path)
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/deep/x", "deep.a.example.com/deep"), ("/a/x", "*.a.example.com/a"), ("/b", "*.example.com/b"), ("/", "/")],
+)
+def test_a_host_without_the_path_leaves_it_to_the_next(path: str, name: str) -> None:
+    """What the closest host does not serve is looked for under the less close ones, in their order."""
+    pairs = [
+        ("deep.a.example.com", "/deep"),
+        ("*.a.example.com", "/a"),
+        ("*.example.com", "/a"),
+        ("*.example.com", "/b"),
+        ("", "/"),
+    ]
+    found = Router([route(*pair) for pair in pairs], PUBLIC).find("deep.a.example.com", path)
+    assert found is not None
+    assert found.name == name
 
 
 def test_loopback_has_several_names() -> None:

@@ -61,8 +61,9 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[AttackStag
 @pytest.fixture(scope="module")
 def runner(request: pytest.FixtureRequest, stages: list[AttackStage]) -> Iterator[Runner]:
     """Run the cases that were selected."""
-    wanted = {item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")}
-    running = Runner(stages, [case for case in CASES if case in wanted])
+    given = [item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")]
+    wanted = {case.id for case in given if isinstance(case, AttackCase)}
+    running = Runner(stages, [case for case in CASES if case.id in wanted])
     yield running
     running.close()
 

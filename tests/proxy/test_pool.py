@@ -111,6 +111,22 @@ async def test_waiting_ends(make_pool: MakePool) -> None:
     assert await free_places(pool, 1) == 1
 
 
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_who_has_given_up_makes_room(make_pool: MakePool, cancel: bool) -> None:
+    """Requests whose wait has ended do not count among those who wait."""
+    pool = make_pool(upstream_connections=1, upstream_waiting=2, upstream_wait_time=LONG if cancel else 0.03)
+    held = await pool.connect(LONG)
+    for _ in range(3):
+        waiting = [asyncio.ensure_future(pool.connect(LONG)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        if cancel:
+            for task in waiting:
+                task.cancel()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert not any("too many" in str(result) for result in results)
+    pool.discard(held)
+
+
 @pytest.mark.parametrize("steps", range(12))
 async def test_a_cancelled_connect_gives_its_place_back(make_pool: MakePool, upstream: Upstream, steps: int) -> None:
     """At whatever step a request is given up while it connects, its place and its connection come back."""

@@ -67,7 +67,7 @@ def summary(picked: PickedCookies) -> tuple[str | None, bytes, bytes]:
 
 
 @given(LINES)
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=400)
 def test_the_picker_agrees_with_a_plain_one(lines: list[bytes]) -> None:
     """Token, kept pairs and the upstream's pairs are those of an implementation that is written to be read."""
     token, kept, others = reference(lines)

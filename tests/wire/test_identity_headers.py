@@ -40,7 +40,6 @@ def is_one_line(value: str) -> bool:
 def test_a_value_comes_back(text: str) -> None:
     """Any value is written as one line of printable ASCII, and an app that decodes it gets the value itself."""
     assume(not any("\ud800" <= character <= "\udfff" for character in text))
-    assume("=?" not in text[1:])  # see below
     written = encode_value(text)
     assert is_one_line(written)
     assert decode(written) == text
@@ -66,7 +65,7 @@ def test_nobody_gains_a_group_by_an_encoded_comma() -> None:
 @settings(deadline=None)
 def test_a_comma_in_a_group_makes_no_group(groups: list[str]) -> None:
     """An app that splits at commas finds as many groups as there are."""
-    assume(not any("=?" in group or "\ud800" <= character <= "\udfff" for group in groups for character in group))
+    assume(not any("\ud800" <= character <= "\udfff" for group in groups for character in group))
     joined = decode(filled("{groups}", Identity("a", groups=tuple(groups))))
     assert joined.split(",") == ([group.replace(",", "%2C") for group in groups] or [""])
 

@@ -119,7 +119,7 @@ def test_an_ambiguous_target(text: str, why: str) -> None:
 
 
 @given(PATHS)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 def test_no_reading_has_a_dot_segment(path: str) -> None:
     """However often and however leniently an accepted path is decoded, no dot segment comes out of it."""
     found = target(path)
@@ -132,7 +132,7 @@ def test_no_reading_has_a_dot_segment(path: str) -> None:
 
 
 @given(PATHS)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 def test_decoding_again_brings_no_slash(path: str) -> None:
     """A path without an encoded slash has its segments for good: decoding it again makes no others."""
     found = target(path)
@@ -143,7 +143,7 @@ def test_decoding_again_brings_no_slash(path: str) -> None:
 
 
 @given(PATHS)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @example("/a%2f;x//b;y/%5cc")
 def test_the_readings_hold_what_servers_make_of_a_path(path: str) -> None:
     """Decoded slashes, backslashes as slashes, parameters cut, slashes merged: each, and all together, is a reading."""
@@ -163,7 +163,7 @@ def test_the_readings_hold_what_servers_make_of_a_path(path: str) -> None:
 
 
 @given(PATHS)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_the_plain_path_keeps_its_segments(path: str) -> None:
     """The path that rules see has as many segments as the target that is forwarded: an encoded slash makes none."""
     found = target(path)
@@ -173,7 +173,7 @@ def test_the_plain_path_keeps_its_segments(path: str) -> None:
 
 
 @given(PATHS, st.sampled_from(["", "?", "?a=%zz", "?a#b", "? "]))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 def test_the_short_way_agrees_with_the_long_one(path: str, query: str) -> None:
     """What `simple_path` takes, `parse_target` takes with the same path and without other readings."""
     simple = simple_path((path + query).encode("latin-1"))
@@ -268,7 +268,7 @@ def test_a_prefix_is_removed(text: bytes, prefix: str, rest: bytes) -> None:
 
 
 @given(PATHS, st.sampled_from(["/a", "/a/b", "/admin/", "/"]))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_what_is_left_is_a_path_of_this_site(path: str, prefix: str) -> None:
     """Without the prefix a path still starts with one slash, and is what came behind the prefix, byte by byte."""
     assume(target(path) is not None)
