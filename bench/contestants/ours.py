@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def running(scene: Scene, name: str = "ours", routes: int = 2, *, compiled: bool
     file.write_text(yaml.safe_dump(_config(scene, directory, port, admin, routes), sort_keys=False), encoding="utf-8")
     env = {"BENCH_KEY": scene.key}
     if compiled:
-        env |= {"PYTHONPATH": str(COMPILED), "PYTHONSAFEPATH": "1"}
+        found = os.environ.get("PYTHONPATH")
+        env |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(COMPILED), found))), "PYTHONSAFEPATH": "1"}
     with Process(name, directory, [*GATEWAY, "run", "-c", str(file)], scene.core, env) as process:
         process.wait_until_ready(admin, "/readyz")
         yield Contestant(name, port, process)
