@@ -51,5 +51,5 @@ lock: ## compile requirements.lock anew with uv; UPGRADE=--upgrade for newer ver
 		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE) pyproject.toml
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/work dist
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/out dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

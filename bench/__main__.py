@@ -21,7 +21,7 @@ from bench.stage import BROWSER, FULL, QUICK, Plan, Stage, cookies
 from bench.tokens import renewed
 
 HERE = Path(__file__).resolve().parent
-WORK = HERE / "work"
+WORK = HERE / "out"
 NO_SESSION = "v1." + "A" * 360
 """What the others are sent where the gateway does not take part."""
 
@@ -78,7 +78,7 @@ def ended(number: int, _: object) -> None:
 def main(quick: bool, cases: tuple[str, ...], names: tuple[str, ...], out: Path | None) -> None:
     """Measure the gateway beside other proxies, and write RESULTS.md and results.json.
 
-    A run that is not whole, or in which something failed, writes to bench/work and leaves the published results.
+    A run that is not whole, or in which something failed, writes to bench/out and leaves the published results.
     """
     signal.signal(signal.SIGTERM, ended)
     started = time.monotonic()

@@ -72,7 +72,6 @@ def build_plane(
     """Build the data plane. Raises ConfigError where an upstream's certificate files cannot be used."""
     parts = PlaneParts(
         router=router,
-        control=CONTROL_ROUTE,
         store=store,
         session_cookie=settings.session_cookie,
         lifetimes=settings.lifetimes,

@@ -35,8 +35,6 @@ class PlaneParts:
     """Everything the data plane is made of; the composition root fills it in."""
 
     router: Router
-    control: str
-    """The name of the route that leads to the control plane."""
     store: SessionStore
     session_cookie: CookiePolicy
     lifetimes: Lifetimes
