@@ -33,6 +33,7 @@ from gateway.core.session import Session
 from gateway.errors import ConfigError, GatewayError, Problem, StoreUnavailable
 from gateway.listening import bind, close_listener, url_of
 from gateway.login.password import PasswordLogin
+from gateway.login.rights import RightsWatch
 from gateway.login.throttle import MemoryThrottle
 from gateway.logs import audit_writer, open_log, set_up_logging
 from gateway.proxy.record import LineWriter
@@ -69,6 +70,7 @@ class Shared:
         audit_log = self.access_log if settings.log.audit == settings.log.access else open_log(settings.log.audit)
         self.audit_log: LineWriter | None = audit_log
         self.audit = audit_writer(audit_log)
+        self.rights = RightsWatch(settings.state_dir / "rights.json")
         self.draining = False
         self.private = Path(tempfile.mkdtemp(prefix="gateway-"))
         longest = max(settings.lifetimes.absolute, settings.lifetimes.remember or 0.0)
@@ -136,10 +138,10 @@ class Generation:
         return PasswordLogin(
             settings.users_file,
             load_users,
-            on_rights_changed=end_sessions,
+            rights=self._shared.rights,
+            end_sessions=end_sessions,
             audit=self._shared.audit,
             clock=time.time,
-            stamps=settings.state_dir / "rights.json",
         )
 
     def _control_parts(self) -> ControlParts:

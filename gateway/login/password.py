@@ -42,10 +42,10 @@ class PasswordLogin:
         path: Path,
         load_users: LoadUsers,
         *,
-        on_rights_changed: Callable[[str], Awaitable[None]],
+        rights: RightsWatch,
+        end_sessions: Callable[[str], Awaitable[None]],
         audit: Callable[[AuditEvent], None],
         clock: Callable[[], float],
-        stamps: Path | None = None,
         cost: Cost = TARGET,
         pool: HashPool | None = None,
         poll: float = POLL_SECONDS,
@@ -57,7 +57,8 @@ class PasswordLogin:
         self._cost = cost
         self._pool = pool or HashPool()
         self._poll = poll
-        self._rights = RightsWatch(stamps, on_rights_changed)
+        self._rights = rights
+        self._end_sessions = end_sessions
         self._users: Mapping[str, LocalUser] = {}
         self._nobody = ""
         self._file_in_use = asyncio.Lock()
@@ -139,6 +140,8 @@ class PasswordLogin:
     async def _put_hash(self, user: LocalUser, renewed: str) -> None:
         if self._users.get(user.user) is not user:
             return
+        new = replace(user, password_hash=renewed)
+        await self._rights.expect(user, new)
         try:
             replaced = await asyncio.to_thread(self._file.replace_text, user.password_hash, renewed)
         except OSError as error:
@@ -147,9 +150,8 @@ class PasswordLogin:
                 _log.warning("password hashes are weaker than today's, and cannot be renewed: %s", error)
             return
         if replaced:
-            new = replace(user, password_hash=renewed)
             self._hold({**self._users, user.user: new})
-            await self._rights.accept(new)
+            await self._rights.expect(new)
             _log.info("the password hash of %r was renewed", user.user)
 
     # --- reading the file again -------------------------------------------------------------------
@@ -180,7 +182,7 @@ class PasswordLogin:
         await self._settle_rights()
 
     async def _settle_rights(self) -> None:
-        for name in await self._rights.settle(self._users):
+        for name in await self._rights.settle(self._users, self._end_sessions):
             _log.info("the account %r changed; its sessions were ended", name)
             self._audit(AuditEvent("rights_changed", user=name, time=self._clock()))
 

@@ -33,28 +33,36 @@ def rights_stamp(user: LocalUser) -> str:
 
 
 class RightsWatch:
-    """What each account that may log in was when its sessions were last ended or left alone."""
+    """What each account that may log in was when its sessions were last ended or left alone.
 
-    def __init__(self, file: Path | None, on_changed: Callable[[str], Awaitable[None]]) -> None:
+    While one configuration takes over from another, both hold the same watch: a hash that the one
+    renews is no change of rights to the other.
+    """
+
+    def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._on_changed = on_changed
+        self._lock = asyncio.Lock()
         self._stamps: dict[str, str] | None = None
         self._in_file = True
         self.pending = True
         """Whether sessions remain to be ended: nothing was settled yet, or ending some failed."""
 
-    async def settle(self, users: Mapping[str, LocalUser]) -> list[str]:
+    async def settle(self, users: Mapping[str, LocalUser], end_sessions: Callable[[str], Awaitable[None]]) -> list[str]:
         """End the sessions of accounts that changed, were disabled or removed; return their names.
 
         Where that fails, the old stamp stays, so that the next call tries again.
         """
+        async with self._lock:
+            return await self._settle(users, end_sessions)
+
+    async def _settle(self, users: Mapping[str, LocalUser], end_sessions: Callable[[str], Awaitable[None]]) -> list[str]:
         now = {name: rights_stamp(user) for name, user in users.items() if not user.disabled}
         before = await self._known(now)
         settled: list[str] = []
         kept: dict[str, str] = {}
-        for name in sorted(name for name, stamp in before.items() if now.get(name) != stamp):
+        for name in sorted(name for name, stamps in before.items() if now.get(name) not in stamps.split()):
             try:
-                await self._on_changed(name)
+                await end_sessions(name)
                 settled.append(name)
             except GatewayError as error:
                 _log.error("the sessions of %r could not be ended, will try again: %s", name, error)
@@ -63,16 +71,20 @@ class RightsWatch:
         self.pending = bool(kept)
         return settled
 
-    async def accept(self, user: LocalUser) -> None:
-        """Take an account as it is now: its hash was renewed by ourselves."""
-        before = await self._known(self._stamps or {})
-        await self._keep({**before, user.user: rights_stamp(user)})
+    async def expect(self, *states: LocalUser) -> None:
+        """Take an account for unchanged in any of these states.
+
+        To be called before we put a new hash into the users file, with the account as it is and as it
+        will be, for another reader may see the file at once; and afterwards with what it has become.
+        """
+        async with self._lock:
+            before = await self._known(self._stamps or {})
+            await self._keep({**before, states[0].user: " ".join(map(rights_stamp, states))})
 
     async def _known(self, now: Mapping[str, str]) -> dict[str, str]:
         """Return the stamps of before; at the very first start those of now.
 
-        The file is asked each time: while a configuration takes over, the one before may still renew
-        a hash, and that is no change of rights here either.
+        The file is asked each time, for another process may have written it.
         """
         if self._file is not None and self._in_file:
             found = await asyncio.to_thread(_read, self._file, now)

@@ -27,6 +27,7 @@ from gateway.errors import BadToken, ConfigError, Problem
 from gateway.login.argon2 import CHEAPEST
 from gateway.login.hash_pool import HashPool
 from gateway.login.password import PasswordLogin
+from gateway.login.rights import RightsWatch
 from gateway.login.throttle import MemoryThrottle
 from gateway.sessions.cookie_store import CookieStore
 from gateway.sessions.recent import RecentSessions
@@ -129,7 +130,8 @@ class ControlSite:
         self.login = PasswordLogin(
             self.users_file,
             load_users,
-            on_rights_changed=self._end_sessions,
+            rights=RightsWatch(None),
+            end_sessions=self._end_sessions,
             audit=self.events.append,
             clock=self.clock,
             cost=CHEAPEST,

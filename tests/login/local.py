@@ -14,6 +14,7 @@ from gateway.errors import BadCredentials, StoreUnavailable
 from gateway.login.argon2 import CHEAPEST, Cost
 from gateway.login.hash_pool import HashPool
 from gateway.login.password import PasswordLogin
+from gateway.login.rights import RightsWatch
 from tests.control.harness import load_users, write_users
 
 
@@ -34,10 +35,10 @@ class Local:
         login = PasswordLogin(
             self.file,
             load_users,
-            on_rights_changed=self._note,
+            rights=RightsWatch(self.stamps),
+            end_sessions=self._note,
             audit=self.events.append,
             clock=lambda: 1_800_000_000.0,
-            stamps=self.stamps,
             cost=cost,
             pool=pool,
             poll=poll,

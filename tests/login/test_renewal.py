@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from pathlib import Path
 
 import pytest
 
 from gateway.login.argon2 import Cost, cost_of, matches
+from gateway.login.users_file import UsersFile
 from tests.control.harness import load_users, write_users
 from tests.login.local import Local, reason, until
 from tests.support.users import ADMIN, ALICE, CAROL, User
@@ -50,6 +52,32 @@ async def test_a_renewed_hash_is_no_change_of_rights_at_the_next_start_either(lo
     await until(lambda: local.stamps.read_text() != stamps, "a new stamp")
     await login.close()
     await local.open(cost=DEARER).start()
+    assert local.changed == []
+
+
+async def test_whoever_reads_a_renewed_hash_first_takes_it_for_no_change_of_rights(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process sees the new hash in the file before the one that put it there goes on."""
+    login, other = local.open(cost=DEARER), local.open(cost=DEARER)
+    await login.start()
+    await other.start()
+    put = UsersFile.replace_text
+    written, seen = threading.Event(), threading.Event()
+
+    def put_and_wait(file: UsersFile, old: str, new: str) -> bool:
+        done = put(file, old, new)
+        written.set()
+        assert seen.wait(20)
+        return done
+
+    monkeypatch.setattr(UsersFile, "replace_text", put_and_wait)
+    await login.verify("alice", ALICE.password)
+    await until(written.is_set, "a new hash")
+    await other.reload()
+    assert [event.kind for event in local.events] == ["users_reloaded"]
+    seen.set()
+    await login.close()
     assert local.changed == []
 
 
