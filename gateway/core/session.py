@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 from gateway.core.identity import Identity
@@ -36,6 +37,26 @@ class Session:
     idle: float | None
     """Seconds without a request after which it ends; None for a remembered session."""
     remembered: bool = False
+    address: str = ""
+    """From where it was begun, as text."""
+    device: str = ""
+    """On what it was begun, in a few words for its owner, as ``Firefox on Windows``."""
+
+    @property
+    def handle(self) -> str:
+        """Return its public name, 32 hexadecimal digits: it leads to the session, and opens nothing."""
+        return session_handle(self.id)
+
+    @property
+    def user(self) -> str:
+        """Return the name of the user."""
+        return self.identity.user
+
+    def summary(self) -> SessionSummary:
+        """Return what a list of sessions tells."""
+        return SessionSummary(
+            self.handle, self.user, self.created, self.seen, self.expires, self.remembered, self.address, self.device
+        )
 
     def ends(self) -> float:
         """Return when the session ends if no further request comes."""
@@ -46,12 +67,40 @@ class Session:
         return replace(self, seen=max(now, self.seen))
 
 
-def start_session(
-    session_id: bytes, identity: Identity, lifetimes: Lifetimes, *, remember: bool, now: float
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """What a list of sessions tells about one; enough to end it, not to use it. Times as in `Session`."""
+
+    handle: str
+    user: str
+    created: float
+    seen: float
+    expires: float
+    remembered: bool = False
+    address: str = ""
+    device: str = ""
+
+
+def session_handle(session_id: bytes) -> str:
+    """Return the public name of a session: a hash of its id, 32 hexadecimal digits."""
+    return hashlib.sha256(b"gateway session v1 " + session_id).hexdigest()[:32]
+
+
+def start_session(  # noqa: PLR0913 - what a session is
+    session_id: bytes,
+    identity: Identity,
+    lifetimes: Lifetimes,
+    *,
+    remember: bool,
+    now: float,
+    address: str = "",
+    device: str = "",
 ) -> Session:
     """Return a new session for ``identity`` under a fresh random ``session_id`` (16 bytes)."""
     if len(session_id) != SESSION_ID_BYTES:
         raise ValueError(f"a session id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
     if remember and lifetimes.remember is not None:
-        return Session(session_id, identity, now, now, now + lifetimes.remember, None, remembered=True)
-    return Session(session_id, identity, now, now, now + lifetimes.absolute, lifetimes.idle)
+        end = now + lifetimes.remember
+        return Session(session_id, identity, now, now, end, None, remembered=True, address=address, device=device)
+    end = now + lifetimes.absolute
+    return Session(session_id, identity, now, now, end, lifetimes.idle, address=address, device=device)

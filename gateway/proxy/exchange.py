@@ -71,9 +71,10 @@ class Exchange:
             plan, rule = self._route()
             cookies = plane.cookies.of(head.cookie_lines)
             if cookies.token is not None:
-                opened = plane.store.peek(cookies.token) or await self._load(cookies.token, rule)
-                if opened is not None and opened.until > plane.wall:
-                    self.opened = opened
+                opened = plane.store.peek(cookies.token)
+                if opened is None or opened.until <= plane.wall:
+                    opened = await self._load(cookies.token, plan, rule)
+                self.opened = opened
             verdict = self._verdict(rule)
             if verdict is not Verdict.FORWARD:
                 return self._ask_for_login() if verdict is Verdict.LOGIN else self._answer(403)
@@ -140,10 +141,10 @@ class Exchange:
 
     # 3: the session
 
-    async def _load(self, token: str, rule: Rule) -> Opened | None:
+    async def _load(self, token: str, plan: RoutePlan, rule: Rule) -> Opened | None:
         """Open a session that is not in memory. Raises StoreUnavailable unless the rule is public anyway."""
         try:
-            return await self.plane.store.load(token, self.plane.wall)
+            return await self.plane.store.load(token, self.plane.wall, grace=plan.route.store_grace)
         except BadToken:
             return None
         except StoreUnavailable:

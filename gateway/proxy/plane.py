@@ -167,7 +167,7 @@ class Plane:
 
     async def _renew(self, opened: Opened) -> None:
         try:
-            opened.renewed = await self.store.save(opened.session.touched(self.wall))
+            opened.renewed = await self.store.save(opened.session.touched(self.wall), opened.token)
         except SessionError as error:
             self.log.warning("a session could not be renewed: %s", error)
         finally:

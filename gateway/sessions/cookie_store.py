@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.core.session import Lifetimes, Session
+from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
 from gateway.sessions.payload import dump_session, parse_session
 from gateway.sessions.recent import RecentSessions
@@ -37,7 +37,10 @@ class CookieStore:
         self.peek = recent.get
         revocations.empties(recent)
 
-    async def load(self, token: str, now: float) -> Opened:
+    async def start(self) -> None:
+        """Do nothing: what others end is learnt by `refresh`."""
+
+    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
         """Open a sealed session. Raises BadToken where it is forged, over or ended."""
         session = parse_session(self._keys.open(PURPOSE, token))
         if session.created > now + CLOCK_LEEWAY:
@@ -70,12 +73,11 @@ class CookieStore:
         latest = opened.latest()
         return latest.until <= now or self._revocations.covers(latest.session)
 
-    async def save(self, session: Session) -> Opened:
-        """Seal a session. Raises BadToken where it was ended meanwhile."""
+    async def save(self, session: Session, token: str | None = None) -> Opened:
+        """Seal a session, under a new token each time. Raises BadToken where it was ended meanwhile."""
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
-        token = self._keys.seal(PURPOSE, dump_session(session))
-        return self._opened(session, token)
+        return self._opened(session, self._keys.seal(PURPOSE, dump_session(session)))
 
     async def replace(self, old: Session | None, new: Session) -> Opened:
         """Seal ``new``, end ``old``."""
@@ -83,7 +85,7 @@ class CookieStore:
             await self.revoke(old)
         return await self.save(new)
 
-    async def revoke(self, session: Session) -> None:
+    async def revoke(self, session: Session | SessionSummary) -> None:
         """End a session; every token that was ever sealed for it is refused from now on."""
         await self._revocations.add(session, self._clock())
 
@@ -91,9 +93,17 @@ class CookieStore:
         """End every session of ``user`` created before or at ``now``."""
         await self._revocations.add_user(user, now)
 
-    async def list(self, user: str) -> list[Session]:
+    async def revoke_all(self, now: float) -> None:
+        """End every session of everybody that was created before or at ``now``."""
+        await self._revocations.add_all(now)
+
+    async def list(self, user: str) -> list[SessionSummary]:
         """Return nothing: only the browsers know their sealed sessions."""
         return []
+
+    async def refresh(self) -> None:
+        """Take over what other processes have written into the ledger."""
+        await self._revocations.refresh()
 
     async def check(self) -> None:
         """Raise StoreUnavailable unless the ledger works."""

@@ -21,7 +21,8 @@ class RecentSessions:
         self._capacity = max(1, capacity)
         self._young: dict[str, Opened] = {}
         self._old: dict[str, Opened] = {}
-        self._tokens: dict[bytes, set[str]] = {}
+        self._tokens: dict[str, set[str]] = {}
+        """By handle."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -40,7 +41,7 @@ class RecentSessions:
         """Remember an opened session."""
         self._young.pop(opened.token, None)
         self._old.pop(opened.token, None)
-        self._tokens.setdefault(opened.session.id, set()).add(opened.token)
+        self._tokens.setdefault(opened.session.handle, set()).add(opened.token)
         self._add(opened)
 
     def _add(self, opened: Opened) -> None:
@@ -51,15 +52,15 @@ class RecentSessions:
         self._young[opened.token] = opened
 
     def _forget_token(self, opened: Opened) -> None:
-        tokens = self._tokens.get(opened.session.id)
+        tokens = self._tokens.get(opened.session.handle)
         if tokens:
             tokens.discard(opened.token)
             if not tokens:
-                del self._tokens[opened.session.id]
+                del self._tokens[opened.session.handle]
 
-    def forget(self, session_id: bytes) -> None:
+    def forget(self, handle: str) -> None:
         """Drop every token of a session; what still holds one of them sees that it is over."""
-        for token in self._tokens.pop(session_id, ()):
+        for token in self._tokens.pop(handle, ()):
             for generation in (self._young, self._old):
                 opened = generation.pop(token, None)
                 if opened is not None:
@@ -72,6 +73,6 @@ class RecentSessions:
     def forget_if(self, ended: Callable[[Session], bool]) -> None:
         """Drop the sessions that ``ended`` says are over; rare, so it looks at all."""
         generations = (self._young, self._old)
-        found = {opened.session.id for held in generations for opened in held.values() if ended(opened.session)}
-        for session_id in found:
-            self.forget(session_id)
+        found = {opened.session.handle for held in generations for opened in held.values() if ended(opened.session)}
+        for handle in found:
+            self.forget(handle)

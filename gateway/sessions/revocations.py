@@ -6,7 +6,6 @@ An entry stays until the session it ends would have ended by itself. Ids lie her
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from weakref import WeakSet
 
-from gateway.core.session import Session
+from gateway.core.session import Session, SessionSummary
 from gateway.errors import StoreUnavailable
 from gateway.sessions.recent import RecentSessions
 
@@ -61,15 +60,15 @@ class Revocations:
 
     def covers(self, session: Session) -> bool:
         """Tell whether a session was ended."""
-        if self._sessions and _digest(session.id) in self._sessions:
+        if self._sessions and _digest(session) in self._sessions:
             return True
         return bool(self._users) and session.created <= self._users.get(session.identity.user, -1.0)
 
-    async def add(self, session: Session, now: float) -> None:
+    async def add(self, session: Session | SessionSummary, now: float) -> None:
         """End a session. Raises StoreUnavailable if the disk did not take it; it is refused here all the same."""
-        digest = _digest(session.id)
+        digest = _digest(session)
         for memory in self._memories:
-            memory.forget(session.id)
+            memory.forget(session.handle)
         self._sessions[digest] = session.expires
         await self._write("INSERT OR REPLACE INTO revoked_session VALUES (?, ?)", (digest, session.expires), now)
 
@@ -81,6 +80,10 @@ class Revocations:
             memory.forget_user(user, created_until)
         until = created_until + self._lifetime
         await self._write("INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?)", (user, created_until, until), now)
+
+    async def add_all(self, now: float) -> None:
+        """End every session that was created up to now. Raises StoreUnavailable."""
+        raise NotImplementedError
 
     async def refresh(self) -> None:
         """Take over what another process has written since. Raises StoreUnavailable."""
@@ -144,5 +147,5 @@ class Revocations:
             self._db.close()
 
 
-def _digest(session_id: bytes) -> bytes:
-    return hashlib.sha256(b"gateway revoked v1 " + session_id).digest()[:16]
+def _digest(session: Session | SessionSummary) -> bytes:
+    return bytes.fromhex(session.handle)

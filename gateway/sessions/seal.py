@@ -39,6 +39,7 @@ class KeyRing:
             raise ValueError("two keys of the ring are the same")
         self._first = _key_id(keys[0])
         self._keys = tuple(keys)
+        self._by_id = {_key_id(key): key for key in keys}
         self._random = random
 
     def seal(self, purpose: str, payload: bytes) -> str:
@@ -63,10 +64,36 @@ class KeyRing:
         """Tell whether a token, which was opened, is sealed under the key that seals now."""
         return urlsafe_b64decode(token[len(PREFIX) : len(PREFIX) + 8])[:_ID_BYTES] == self._first
 
+    def seal_record(self, purpose: str, secret: bytes, payload: bytes) -> bytes:
+        """Return ``payload`` sealed under a key of the ring's first and ``secret`` together."""
+        nonce = self._random(_NONCE_BYTES)
+        cipher = _cipher_of(self._by_id[self._first], secret)
+        return self._first + nonce + cipher.encrypt(nonce, payload, _bound_to(purpose))
+
+    def open_record(self, purpose: str, secret: bytes, record: bytes) -> bytes:
+        """Return what `seal_record` sealed with the same purpose and secret. Raises BadToken for anything else."""
+        key = self._by_id.get(record[:_ID_BYTES])
+        if key is None or len(record) < _ID_BYTES + _NONCE_BYTES + _TAG_BYTES:
+            raise BadToken("a record under a key that is not in the ring")
+        nonce, sealed = record[_ID_BYTES : _ID_BYTES + _NONCE_BYTES], record[_ID_BYTES + _NONCE_BYTES :]
+        try:
+            return _cipher_of(key, secret).decrypt(nonce, sealed, _bound_to(purpose))
+        except InvalidTag:
+            raise BadToken("a record that was not sealed for this session") from None
+
+    def sealed_with_first(self, record: bytes) -> bool:
+        """Tell whether a record is sealed under the key that seals now."""
+        return record[:_ID_BYTES] == self._first
+
     def derive(self, purpose: str) -> tuple[bytes, ...]:
         """Return a key of 32 bytes for another use from each key of the ring (HMAC-SHA-256 as a PRF)."""
         message = b"gateway derive v1 " + purpose.encode()
         return tuple(hmac.new(key, message, hashlib.sha256).digest() for key in self._keys)
+
+
+def _cipher_of(key: bytes, secret: bytes) -> AESGCM:
+    """Return the cipher of a key and a secret together (HMAC-SHA-256 as a PRF)."""
+    return AESGCM(hmac.digest(key, b"gateway record v1 " + secret, "sha256"))
 
 
 def _key_id(key: bytes) -> bytes:

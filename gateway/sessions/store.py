@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.core.session import Session
+from gateway.core.session import Session, SessionSummary
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Opened:
     renew_at: float = float("inf")
     """From when on the session is to be written anew, seconds since the epoch."""
     renewing: bool = False
+    doubtful: bool = False
+    """Whether somebody else has changed or ended the session since: open connections ask `load` again."""
     renewed: Opened | None = None
     """The same session as written anew, for the next answer's Set-Cookie."""
 
@@ -38,6 +40,9 @@ class SessionStore(Protocol):
     Each coroutine may raise StoreUnavailable; then nothing is known and nobody is let in.
     """
 
+    async def start(self) -> None:
+        """Begin to follow what others do to the sessions. A store that cannot be reached is no error here."""
+
     def peek(self, token: str) -> Opened | None:
         """Return an opened session from memory, without I/O; None means "ask `load`".
 
@@ -47,26 +52,36 @@ class SessionStore(Protocol):
     def is_over(self, opened: Opened, now: float) -> bool:
         """Tell whether a session in use has run out or was ended, from memory; for open connections."""
 
-    async def load(self, token: str, now: float) -> Opened:
-        """Open a token. Raises BadToken where it is forged, over or revoked."""
+    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
+        """Open a token. Raises BadToken where it is forged, over or revoked.
 
-    async def save(self, session: Session) -> Opened:
-        """Store a new or changed session; return it with the token for its cookie.
+        While the store does not answer, what is in memory goes on for a grace time: the configured
+        one, or ``grace`` seconds, whichever is shorter; then it is StoreUnavailable.
+        """
 
-        Raises BadToken where the session was revoked meanwhile: saving never brings one back.
+    async def save(self, session: Session, token: str | None = None) -> Opened:
+        """Store a new session, or with the ``token`` it has a changed one; return it with its cookie's token.
+
+        Raises BadToken where a session that has a token is no longer there: saving never brings one back.
         """
 
     async def replace(self, old: Session | None, new: Session) -> Opened:
         """Store ``new`` and end ``old``, as at login; return it with the token for the cookie."""
 
-    async def revoke(self, session: Session) -> None:
+    async def revoke(self, session: Session | SessionSummary) -> None:
         """End a session for good; returns when a restart could not bring it back."""
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` that was created before or at ``now``."""
 
-    async def list(self, user: str) -> list[Session]:
-        """Return the sessions of ``user`` that are not over, so far as the store knows them."""
+    async def revoke_all(self, now: float) -> None:
+        """End every session of everybody that was created before or at ``now``."""
+
+    async def list(self, user: str) -> list[SessionSummary]:
+        """Return the sessions of ``user`` that are not over, so far as the store knows them, newest first."""
+
+    async def refresh(self) -> None:
+        """Learn at once what other processes on this host have ended, where the store is a file."""
 
     async def check(self) -> None:
         """Raise StoreUnavailable unless the store works."""
