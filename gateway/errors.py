@@ -89,3 +89,19 @@ class TooManyAttempts(LoginError):
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many attempts, retry after {retry_after} s")
         self.retry_after = retry_after
+
+
+class ProviderDown(LoginError):
+    """An identity provider cannot be reached, or gave no valid answer: answered with ``status`` (502 or 503)."""
+
+    def __init__(self, detail: str, status: int = 502) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class LoginRefused(LoginError):
+    """What came back from an identity provider is no login that we accept; the text is for the log alone."""
+
+
+class LoginDenied(LoginRefused):
+    """The provider said who it is, or that there is nobody: the login itself was sound, but is not let in."""

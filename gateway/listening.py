@@ -10,6 +10,8 @@ from pathlib import Path
 from gateway.errors import ConfigError, Problem
 from gateway.settings import ListenAddress
 
+BACKLOG = 1024
+
 
 def bind(address: ListenAddress, where: str, key: str) -> socket.socket:
     """Return a bound socket for a listen address. Raises ConfigError that says why not, and in which line."""
@@ -25,8 +27,7 @@ def bind(address: ListenAddress, where: str, key: str) -> socket.socket:
     except OSError as error:
         text = f"{address} cannot be listened on: {error.strerror or error}"
         raise ConfigError([Problem(where, key, text)]) from error
-    sock.setblocking(False)
-    return sock
+    return _listening(sock)
 
 
 def _bind_unix(path: str) -> socket.socket:
@@ -45,7 +46,13 @@ def _bind_unix(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(path)
     Path(path).chmod(0o660)
+    return _listening(sock)
+
+
+def _listening(sock: socket.socket) -> socket.socket:
+    """Let connections queue up from now on: also while no worker is there to take them."""
     sock.setblocking(False)
+    sock.listen(BACKLOG)
     return sock
 
 

@@ -1,107 +1,152 @@
-"""Building a data plane out of settings; it runs in the parent's event loop, or later in a worker of its own."""
+"""The program of one worker: a data plane on inherited sockets, told what to do by its parent.
+
+Started as ``python -m gateway.worker DESCRIPTOR``, by the parent only. It takes no signals, for a
+service manager may send those to every process at once; it stops when the parent tells it to, or is gone.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
-import time
-from collections.abc import Mapping
-from pathlib import Path
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
 
+import uvloop
+
+from gateway.assembly import build_plane, control_route, make_router, server_tls
+from gateway.channel import Channel, Count, Counted, Drain, Failed, Leave, Message, Ready, Refresh, Refreshed, Start
 from gateway.core.metrics import Counters
-from gateway.core.policy import Rule
-from gateway.core.route import GATEWAY_PREFIX, Route, Router
-from gateway.core.upstream import UpstreamAddress
-from gateway.errors import ConfigError, Problem
-from gateway.proxy.plane import CONTROL_ROUTE, PlaneParts
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.logs import open_log, set_up_logging
 from gateway.proxy.record import LineWriter
-from gateway.proxy.server import DataPlane
-from gateway.sessions.cookie_store import CookieStore
-from gateway.sessions.recent import RecentSessions
-from gateway.sessions.revocations import Revocations
-from gateway.sessions.seal import KeyRing
-from gateway.sessions.store import SessionStore
-from gateway.settings import Settings
-from gateway.wire.identity_headers import IdentityHeaders
-from gateway.wire.replies import OwnAnswers
+from gateway.stores import make_store
 
-CONTROL_MAX_BODY = 64 * 1024
-LOGIN_PATH = f"{GATEWAY_PREFIX}/login"
+REFRESH_EVERY = 1.0
+"""Seconds between two looks at what others have ended, beside the parent's notices."""
+ANNOUNCE_TIME = 1.0
+"""Seconds that ending a session waits for the others to have taken note of it."""
+_log = logging.getLogger("gateway.worker")
 
 
-def control_route(socket_path: Path) -> Route:
-    """Return the route to the control plane; it decides itself who may see what, so it is public here."""
-    return Route(
-        name=CONTROL_ROUTE,
-        upstreams=(UpstreamAddress(path=str(socket_path)),),
-        default=Rule(where="built in", public=True),
-        path=GATEWAY_PREFIX,
-        websocket=False,
-        max_body=CONTROL_MAX_BODY,
-        control=True,
-    )
+class Worker:
+    """A data plane and its session store, moved by the parent's messages."""
+
+    def __init__(self, channel: Channel, start: Start, access_log: LineWriter | None) -> None:
+        """Build them. Raises ConfigError."""
+        settings = start.settings
+        self._channel = channel
+        self._counters = Counters()
+        self._tls = server_tls(settings)
+        self._listeners = start.listeners
+        self._hurry = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._store = make_store(settings, self._announce)
+        router = make_router(settings, control_route(start.control_socket))
+        loop = asyncio.get_running_loop()
+        self._plane = build_plane(
+            settings, router, self._store, start.pages, start.csp, self._counters, access_log, loop
+        )
+
+    async def run(self) -> None:
+        """Serve until told to stop, or until the parent is gone."""
+        try:
+            await self._store.start()
+            for descriptor in self._listeners:
+                await self._plane.listen(socket.socket(fileno=descriptor), self._tls)
+            self._spawn(self._follow())
+            self._channel.send(Ready())
+            while (message := await self._channel.receive()) is not None:
+                self._take(message)
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await self._plane.close()
+            self._channel.send(self._counted())
+            await self._store.close()
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Refresh():
+                self._spawn(self._refresh(message.number))
+            case Count():
+                self._channel.send(self._counted())
+            case Leave():
+                self._plane.leave()
+            case Drain() if self._draining:
+                self._hurry.set()
+            case Drain():
+                self._draining = True
+                self._spawn(self._drain(message.seconds))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="worker")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _counted(self) -> Counted:
+        return Counted(self._counters)
+
+    # What others have ended
+
+    async def _announce(self) -> None:
+        """Let all others know that a session was ended here."""
+        await self._channel.refresh(ANNOUNCE_TIME)
+
+    async def _refresh(self, number: int) -> None:
+        """Look at what others have ended, and say so."""
+        try:
+            await self._store.refresh()
+        except StoreUnavailable as error:
+            _log.error("%s", error)
+        else:
+            self._channel.send(Refreshed(number))
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_EVERY)
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.refresh()
+
+    # The end
+
+    async def _drain(self, seconds: float) -> None:
+        """Finish what is under way; then leave, as the end of the channel would make us."""
+        await self._plane.drain(seconds, self._hurry)
+        self._channel.send(self._counted())
+        self._channel.stop()
 
 
-def make_router(settings: Settings, control: Route | None) -> Router:
-    """Return the router over the configured routes and the gateway's own pages."""
-    return Router(settings.routes, settings.public_host, control)
-
-
-def make_store(settings: Settings, revocations: Revocations) -> SessionStore:
-    """Return the session store that the settings ask for."""
-    keys = KeyRing(settings.keys, os.urandom)
-    return CookieStore(keys, revocations, RecentSessions(settings.memory), settings.lifetimes, time.time)
-
-
-def login_page(settings: Settings) -> str:
-    """Return where people log in: on the same host, or on ``public_url`` where one cookie serves all hosts."""
-    return f"{settings.public_url}{LOGIN_PATH}" if settings.session_cookie.domain else LOGIN_PATH
-
-
-def build_plane(
-    settings: Settings,
-    router: Router,
-    store: SessionStore,
-    pages: Mapping[int, bytes],
-    csp: str,
-    counters: Counters,
-    access_log: LineWriter | None,
-    loop: asyncio.AbstractEventLoop,
-) -> DataPlane:
-    """Build the data plane. Raises ConfigError where an upstream's certificate files cannot be used."""
-    parts = PlaneParts(
-        router=router,
-        store=store,
-        session_cookie=settings.session_cookie,
-        lifetimes=settings.lifetimes,
-        identity=IdentityHeaders(settings.identity_headers),
-        dropped_answer_names=frozenset(name.lower().encode("ascii") for name in settings.drop_response_headers),
-        answers=OwnAnswers(pages, csp),
-        login_page=login_page(settings),
-        trusted=settings.trusted_proxies,
-        limits=settings.limits,
-        access_log=access_log,
-        random=os.urandom,
-        counters=counters,
-    )
+async def _serve(sock: socket.socket) -> int:
+    channel = await Channel.over(sock)
+    start = await channel.receive()
+    if not isinstance(start, Start):
+        return 1
+    settings = start.settings
+    set_up_logging(settings.log.level)
+    access_log: LineWriter | None = None
     try:
-        return DataPlane(parts, loop)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            [Problem("routes", "", f"a certificate file of an upstream cannot be used: {error}")]
-        ) from error
+        access_log = open_log(settings.log.access)
+        await Worker(channel, start, access_log).run()
+    except ConfigError as error:
+        channel.send(Failed(tuple(map(str, error.problems))))
+        return 1
+    finally:
+        await channel.close()
+        if access_log is not None:
+            access_log.close()
+    return 0
 
 
-def server_tls(settings: Settings) -> ssl.SSLContext | None:
-    """Return the context for https listeners, or None. Raises ConfigError for unusable files."""
-    if settings.tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(settings.tls.certificate, settings.tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError([Problem("tls", "", f"the certificate or key cannot be used: {error}")]) from error
-    return context
+def main() -> int:
+    """Run a worker on the descriptor that the command line names; return its exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return uvloop.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from gateway.control.metrics import LoginCounts
 from gateway.core.audit import AuditEvent
@@ -15,7 +14,9 @@ from gateway.core.metrics import Counters
 from gateway.core.route import Route, Router
 from gateway.core.session import Lifetimes, Session
 from gateway.login.method import LoginMethod
+from gateway.login.redirect import RedirectLogin
 from gateway.login.throttle import LoginThrottle
+from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import SessionStore
 
 
@@ -40,26 +41,34 @@ class ControlParts:
     target_paths: Callable[[str], tuple[str, ...]]
     """The decoded path of a request target, first, and every other reading of it that an upstream
     may have. Raises ValueError, or a GatewayError, for one that is to be refused."""
+    providers: Mapping[str, RedirectLogin] = field(default_factory=dict)
+    """Ways to log in elsewhere, by the provider's id, in the order of their buttons. Who made them starts them."""
+    pending_keys: KeyRing | None = field(default=None, repr=False)
+    """Seals logins in progress into the browser; needed where there are providers."""
     logins: LoginCounts = field(default_factory=LoginCounts)
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
     random: Callable[[int], bytes] = secrets.token_bytes
 
 
-class Checked(Protocol):
-    """What can say whether it works."""
-
-    async def check(self) -> None:
-        """Raise StoreUnavailable unless it does."""
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class AdminParts:
     """The parts behind the admin listener."""
 
-    store: Checked
+    store: Callable[[], SessionStore]
+    """The store of the configuration in force. Raises StoreUnavailable while there is none yet."""
     counters: Callable[[], Counters]
     logins: LoginCounts
     draining: Callable[[], bool]
     """Whether the gateway is about to stop, so that no new requests should be sent to it."""
     version: str
+    audit: Callable[[AuditEvent], None]
+    token: Callable[[], str | None] = field(repr=False)
+    """What the admin API asks for; None lets in programs of this machine."""
+    gather: Callable[[], Awaitable[None]] = _nothing
+    """Brings the counters up to date."""
+    clock: Callable[[], float] = time.time

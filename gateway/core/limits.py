@@ -55,6 +55,8 @@ class Limits:
     """Header lines of an upstream's answer; beyond: 502."""
     write_buffer: int = 64 * 1024
     """Unsent bytes per connection above which the other side is paused."""
+    leave_time: float = 0.0
+    """How long new connections are still taken after SIGTERM, while /readyz says 503 and answers end theirs."""
     drain_time: float = 30.0
     """How long requests in flight may take after SIGTERM."""
     tunnel_drain_time: float = 5.0

@@ -24,9 +24,23 @@ class RouteCounters:
         self.latency[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         self.latency_sum += seconds
 
+    def add(self, other: RouteCounters) -> None:
+        """Add what another data plane has counted."""
+        for status, count in other.by_status.items():
+            self.by_status[status] = self.by_status.get(status, 0) + count
+        self.latency = [mine + its for mine, its in zip(self.latency, other.latency, strict=True)]
+        self.latency_sum += other.latency_sum
+        for kind, count in other.upstream_errors.items():
+            self.upstream_errors[kind] = self.upstream_errors.get(kind, 0) + count
+
     def upstream_error(self, kind: str) -> None:
         """Count one failure of an upstream by its kind."""
         self.upstream_errors[kind] = self.upstream_errors.get(kind, 0) + 1
+
+
+def is_count(name: str) -> bool:
+    """Tell whether a number of the session store only grows; the others are what there is now."""
+    return name.startswith("errors_") or name.endswith("_total")
 
 
 @dataclass(slots=True)
@@ -41,6 +55,22 @@ class Counters:
     """WebSockets open now."""
     log_lines_dropped: int = 0
     sessions_in_memory: int = 0
+    store: dict[str, float] = field(default_factory=dict)
+    """What the session store has counted, by name: see `sessions.store.stats_of`."""
+
+    def add(self, other: Counters, *, ended: bool = False) -> None:
+        """Add what another data plane has counted; of one that has ended only what it did, not what it held."""
+        for name, route in other.routes.items():
+            self.route(name).add(route)
+        self.accepted += other.accepted
+        self.log_lines_dropped += other.log_lines_dropped
+        for kind, value in other.store.items():
+            if not ended or is_count(kind):
+                self.store[kind] = self.store.get(kind, 0) + value
+        if not ended:
+            self.connections += other.connections
+            self.tunnels += other.tunnels
+            self.sessions_in_memory += other.sessions_in_memory
 
     def route(self, name: str) -> RouteCounters:
         """Return the counters of a route, made at first use."""

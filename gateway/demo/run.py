@@ -69,7 +69,7 @@ async def _serve(folder: Path, host: str, port: int, passwords: dict[str, str]) 
     (folder / "users.yaml").write_text(yaml.safe_dump({"users": users}), encoding="utf-8")
     settings = load_settings(config, dict(os.environ))
     try:
-        await Supervisor(settings, config, lambda text: _announce(text, passwords)).run()
+        await Supervisor(settings, config, lambda text: _announce(text, passwords), one_process=True).run()
     finally:
         await asyncio.gather(*(runner.cleanup() for runner in runners))
 

@@ -141,7 +141,8 @@ class PasswordLogin:
         if self._users.get(user.user) is not user:
             return
         new = replace(user, password_hash=renewed)
-        await self._rights.expect(user, new)
+        if not await self._rights.expect(user, new):
+            return
         try:
             replaced = await asyncio.to_thread(self._file.replace_text, user.password_hash, renewed)
         except OSError as error:
@@ -151,7 +152,7 @@ class PasswordLogin:
             return
         if replaced:
             self._hold({**self._users, user.user: new})
-            await self._rights.expect(new)
+            await self._rights.accept(new)
             _log.info("the password hash of %r was renewed", user.user)
 
     # --- reading the file again -------------------------------------------------------------------

@@ -71,15 +71,25 @@ class RightsWatch:
         self.pending = bool(kept)
         return settled
 
-    async def expect(self, *states: LocalUser) -> None:
-        """Take an account for unchanged in any of these states.
+    async def expect(self, user: LocalUser, renewed: LocalUser) -> bool:
+        """Take an account for unchanged with a new hash too, which we are about to put into the users file.
 
-        To be called before we put a new hash into the users file, with the account as it is and as it
-        will be, for another reader may see the file at once; and afterwards with what it has become.
+        Another reader may see the file before we go on. Returns False where ``user`` is not what the
+        account is any more: somebody else has changed it.
         """
         async with self._lock:
             before = await self._known(self._stamps or {})
-            await self._keep({**before, states[0].user: " ".join(map(rights_stamp, states))})
+            stamps = before.get(user.user, rights_stamp(user)).split()
+            if rights_stamp(user) not in stamps:
+                return False
+            await self._keep({**before, user.user: " ".join([*stamps, rights_stamp(renewed)])})
+            return True
+
+    async def accept(self, user: LocalUser) -> None:
+        """Take an account as it is now, and in no other state: the file holds what was expected."""
+        async with self._lock:
+            before = await self._known(self._stamps or {})
+            await self._keep({**before, user.user: rights_stamp(user)})
 
     async def _known(self, now: Mapping[str, str]) -> dict[str, str]:
         """Return the stamps of before; at the very first start those of now.

@@ -9,18 +9,26 @@ could lock anybody out.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_network
 from typing import Protocol
 
 from gateway.core.policy import Address
-from gateway.errors import TooManyAttempts
+from gateway.errors import StoreUnavailable, TooManyAttempts
+from gateway.login.curve import CURVES, Count, Curve, counted
+
+_log = logging.getLogger("gateway.login")
 
 USER_CHARACTERS = 256
 """A longer user name counts under its beginning."""
+RECORDS = 20_000
+"""Per curve, about 6 MiB; beyond, what was longest unused is forgotten."""
+PLACES = 50_000
+"""Remembered browsers and networks of successful logins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +43,28 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """Under what something is counted."""
+
+    kind: str
+    """Of `CURVES`."""
+    parts: tuple[str, ...]
+
+    @property
+    def curve(self) -> Curve:
+        """Return how failures count here."""
+        return CURVES[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """An attempt that was let through and counted."""
 
     attempt: Attempt
-    keys: tuple[Hashable, ...]
-    """Under which it was counted; the throttle's own."""
+    keys: tuple[Key, ...]
+    """Under which it was counted."""
+    in_memory: Ticket | None = None
+    """The same attempt, where it was counted in memory besides."""
 
 
 class LoginThrottle(Protocol):
@@ -55,88 +79,45 @@ class LoginThrottle(Protocol):
     async def abandoned(self, ticket: Ticket) -> None:
         """Take back an attempt whose password was not looked at."""
 
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """How failures of one kind slow down the next attempt. Times are seconds."""
-
-    free: int
-    """Failures without a wait."""
-    first: float
-    """The first wait; each further failure doubles it."""
-    longest: float
-    forgiven_after: float
-    """After that long one failure is forgotten: the rate of guesses in the long run."""
-
-    def wait(self, failures: float) -> float:
-        """Return how long the next attempt has to wait after so many failures."""
-        over = failures - self.free
-        return min(self.longest, self.first * 2 ** (min(over, 64.0) - 1)) if over > 0 else 0.0
+    async def close(self) -> None:
+        """Give back what the throttle holds open."""
 
 
-HERE = Curve(free=5, first=2.0, longest=300.0, forgiven_after=300.0)
-"""One account from one network or known browser."""
-ACCOUNT = Curve(free=20, first=1.0, longest=60.0, forgiven_after=60.0)
-"""One account from wherever it was not used before."""
-NETWORK = Curve(free=30, first=1.0, longest=300.0, forgiven_after=60.0)
-"""All accounts from one network, behind which there may be a whole office."""
-
-RECORDS = 20_000
-"""Per curve, about 6 MiB; beyond, what was longest unused is forgotten."""
-PLACES = 50_000
-"""Remembered browsers and networks of successful logins."""
+# What every throttle counts under
 
 
-@dataclass(slots=True)
-class _Record:
-    failures: float
-    at: float
-    """When ``failures`` was right."""
-    until: float
-    """No attempt before that."""
+def device_key(attempt: Attempt) -> Key:
+    """Return the account as used from this browser; as a place it is worth something only where there is a device."""
+    return Key("here", ("browser", attempt.user[:USER_CHARACTERS], attempt.device))
 
 
-class _Records:
-    """The failures counted on one curve, by key; bounded."""
+def network_key(attempt: Attempt) -> Key:
+    """Return the account as used from this network."""
+    return Key("here", ("network", attempt.user[:USER_CHARACTERS], attempt.network))
 
-    def __init__(self, curve: Curve, limit: int) -> None:
-        self._curve = curve
-        self._limit = limit
-        self._by_key: OrderedDict[Hashable, _Record] = OrderedDict()
 
-    def remaining(self, key: Hashable, now: float) -> float:
-        """Return for how long attempts under ``key`` must still wait."""
-        record = self._by_key.get(key)
-        return record.until - now if record else 0.0
+def places_of(attempt: Attempt) -> list[Key]:
+    """Return what to remember after a successful login, and to ask for before the next."""
+    return [network_key(attempt), device_key(attempt)] if attempt.device else [network_key(attempt)]
 
-    def count(self, key: Hashable, now: float) -> None:
-        """Count one attempt, as a failure until it is taken back."""
-        record = self._by_key.get(key)
-        if record is None:
-            record = self._by_key[key] = _Record(0.0, now, 0.0)
-            if len(self._by_key) > self._limit:
-                self._by_key.popitem(last=False)
-        forgiven = max(0.0, now - record.at) / self._curve.forgiven_after
-        record.failures = max(0.0, record.failures - forgiven) + 1
-        record.at = now
-        wait = self._curve.wait(record.failures)
-        record.until = now + wait if wait else 0.0
-        self._by_key.move_to_end(key)
 
-    def take_back(self, key: Hashable) -> None:
-        """Undo one attempt."""
-        record = self._by_key.get(key)
-        if record:
-            record.failures = max(0.0, record.failures - 1)
-            if record.failures <= self._curve.free:
-                record.until = 0.0
+def counted_under(attempt: Attempt, knows: Callable[[Key], bool]) -> tuple[Key, ...]:
+    """Return under what an attempt counts; ``knows`` tells which of `places_of` it are remembered.
 
-    def forget(self, key: Hashable) -> None:
-        """Undo all attempts under ``key``."""
-        self._by_key.pop(key, None)
+    From a known browser it counts for itself alone, so that neither an attacker elsewhere nor a
+    neighbour on the same network is in its way; from a known network only for that network.
+    """
+    if attempt.device and knows(device_key(attempt)):
+        return (device_key(attempt),)
+    by_network = (network_key(attempt), Key("network", (attempt.network,)))
+    if knows(network_key(attempt)):
+        return by_network
+    return (*by_network, Key("account", (attempt.user[:USER_CHARACTERS],)))
 
-    def __len__(self) -> int:
-        return len(self._by_key)
+
+def refuse(wait: float) -> TooManyAttempts:
+    """Return the error for an attempt that comes ``wait`` seconds too early."""
+    return TooManyAttempts(math.ceil(wait))
 
 
 class MemoryThrottle:
@@ -147,67 +128,119 @@ class MemoryThrottle:
 
     def __init__(self, clock: Callable[[], float], *, records: int = RECORDS, places: int = PLACES) -> None:
         self._clock = clock
-        self._here = _Records(HERE, records)
-        self._accounts = _Records(ACCOUNT, records)
-        self._networks = _Records(NETWORK, records)
-        self._places: OrderedDict[Hashable, None] = OrderedDict()
+        self._counts: dict[str, OrderedDict[Key, Count]] = {kind: OrderedDict() for kind in CURVES}
+        self._records = records
+        self._places: OrderedDict[Key, None] = OrderedDict()
         self._limit = places
 
     async def begin(self, attempt: Attempt) -> Ticket:
         """Count an attempt, or raise TooManyAttempts."""
         now = self._clock()
-        counted = self._counted(attempt)
-        wait = max(records.remaining(key, now) for records, key in counted)
+        keys = counted_under(attempt, self._places.__contains__)
+        found = [self._counts[key.kind].get(key) for key in keys]
+        wait = max(count.remaining(now) if count else 0.0 for count in found)
         if wait > 0:
-            raise TooManyAttempts(math.ceil(wait))
-        for records, key in counted:
-            records.count(key, now)
-        return Ticket(attempt, tuple(key for _, key in counted))
+            raise refuse(wait)
+        for key, count in zip(keys, found, strict=True):
+            self._put(key, counted(count, key.curve, now))
+        return Ticket(attempt, keys)
 
-    def _counted(self, attempt: Attempt) -> list[tuple[_Records, Hashable]]:
-        """Return under what an attempt counts.
-
-        From a known browser it counts for itself alone, so that neither an attacker elsewhere nor a
-        neighbour on the same network is in its way; from a known network only for that network.
-        """
-        device, network = _device_key(attempt), _network_key(attempt)
-        if device in self._places:
-            return [(self._here, device)]
-        by_network: list[tuple[_Records, Hashable]] = [(self._here, network), (self._networks, attempt.network)]
-        if network in self._places:
-            return by_network
-        return [*by_network, (self._accounts, attempt.user[:USER_CHARACTERS])]
+    def _put(self, key: Key, count: Count) -> None:
+        counts = self._counts[key.kind]
+        counts[key] = count
+        counts.move_to_end(key)
+        if len(counts) > self._records:
+            counts.popitem(last=False)
 
     async def succeeded(self, ticket: Ticket) -> None:
         """Take the attempt back, forget the failures of this account from there, and remember the place."""
         await self.abandoned(ticket)
-        self._here.forget(_network_key(ticket.attempt))
-        self._here.forget(_device_key(ticket.attempt))
-        self._remember(_network_key(ticket.attempt))
-        if ticket.attempt.device:
-            self._remember(_device_key(ticket.attempt))
+        for key in (network_key(ticket.attempt), device_key(ticket.attempt)):
+            self._counts[key.kind].pop(key, None)
+        for place in places_of(ticket.attempt):
+            self._places[place] = None
+            self._places.move_to_end(place)
+            if len(self._places) > self._limit:
+                self._places.popitem(last=False)
 
     async def abandoned(self, ticket: Ticket) -> None:
         """Take the attempt back."""
-        for records, key in zip((self._here, self._networks, self._accounts), ticket.keys, strict=False):
-            records.take_back(key)
+        for key in ticket.keys:
+            count = self._counts[key.kind].get(key)
+            if count:
+                self._counts[key.kind][key] = count.taken_back(key.curve)
 
-    def _remember(self, place: Hashable) -> None:
-        self._places[place] = None
-        self._places.move_to_end(place)
-        if len(self._places) > self._limit:
-            self._places.popitem(last=False)
+    async def close(self) -> None:
+        """Do nothing."""
 
     def __len__(self) -> int:
-        return len(self._here) + len(self._accounts) + len(self._networks) + len(self._places)
+        return sum(map(len, self._counts.values())) + len(self._places)
 
 
-def _device_key(attempt: Attempt) -> Hashable:
-    return "browser", attempt.user[:USER_CHARACTERS], attempt.device
+class FallbackThrottle:
+    """A `LoginThrottle` that is shared by processes, and one in memory that decides while the shared one fails.
 
+    Memory counts all the time, so that an attacker who brings the other down gains nothing by it.
+    """
 
-def _network_key(attempt: Attempt) -> Hashable:
-    return "network", attempt.user[:USER_CHARACTERS], attempt.network
+    def __init__(self, shared: LoginThrottle, memory: MemoryThrottle) -> None:
+        """``shared`` raises StoreUnavailable where it cannot count."""
+        self._shared = shared
+        self._memory = memory
+        self._works = True
+
+    async def begin(self, attempt: Attempt) -> Ticket:
+        """Count an attempt, or raise TooManyAttempts."""
+        in_memory: Ticket | None = None
+        too_early: TooManyAttempts | None = None
+        try:
+            in_memory = await self._memory.begin(attempt)
+        except TooManyAttempts as error:
+            too_early = error
+        try:
+            ticket = await self._shared.begin(attempt)
+        except TooManyAttempts:
+            if in_memory is not None:
+                await self._memory.abandoned(in_memory)
+            raise
+        except StoreUnavailable as error:
+            self._failed(error)
+            if in_memory is None:
+                raise too_early or refuse(1.0) from error
+            return Ticket(attempt, (), in_memory)
+        self._recovered()
+        return replace(ticket, in_memory=in_memory)
+
+    async def succeeded(self, ticket: Ticket) -> None:
+        """Take the attempt back, and remember the place."""
+        await self._memory.succeeded(ticket.in_memory or Ticket(ticket.attempt, ()))
+        try:
+            await self._shared.succeeded(ticket)
+        except StoreUnavailable as error:
+            self._failed(error)
+
+    async def abandoned(self, ticket: Ticket) -> None:
+        """Take the attempt back."""
+        if ticket.in_memory is not None:
+            await self._memory.abandoned(ticket.in_memory)
+        try:
+            await self._shared.abandoned(ticket)
+        except StoreUnavailable as error:
+            self._failed(error)
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        if self._works:
+            _log.error("failed logins are counted in this process alone: %s", error)
+        self._works = False
+
+    def _recovered(self) -> None:
+        if not self._works:
+            _log.info("failed logins are counted together again")
+        self._works = True
+
+    async def close(self) -> None:
+        """Close the shared one."""
+        await self._shared.close()
 
 
 def client_network(client: Address | None) -> str:

@@ -42,8 +42,8 @@ class Downstream(ClientTransport):
     """A client's connection."""
 
     __slots__ = (
-        "_buffer", "_ended", "_paused", "_serving", "_task", "_waiter", "forwarded", "opened", "peer", "peer_text",
-        "peer_trusted", "sink", "upload", "upstream",
+        "_buffer", "_ended", "_paused", "_serving", "_task", "_waiter", "forwarded", "idle_since", "opened", "peer",
+        "peer_text", "peer_trusted", "sink", "store_grace", "upload", "upstream",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
@@ -58,6 +58,10 @@ class Downstream(ClientTransport):
         """Forwarded header lines by Host value, made once per connection."""
         self.opened: Opened | None = None
         """The session of the exchange under way, for the sweep that ends what was revoked."""
+        self.store_grace: float | None = None
+        """For how long that session may go on without its store, by its route, seconds; None: as configured."""
+        self.idle_since = plane.now
+        """Since when it waits for a request, loop time."""
         self.upstream: UpstreamConn | None = None
         """The upstream connection of the exchange under way, for the sweep that watches its deadline."""
         self._serving = serving
@@ -166,12 +170,13 @@ class Downstream(ClientTransport):
         """Return a future of the next head, under the time limits for it."""
         plane = self.plane
         waiter = self._waiter = plane.loop.create_future()
-        if self._closed or self._ended or (plane.draining and not self._buffer):
+        if self._closed or self._ended:
             self.close_idle()
         elif self._buffer:
             self._limit_head_time()
         else:
             limits = plane.limits
+            self.idle_since = plane.now
             self.deadline = plane.now + (limits.keep_alive_time if self.requests else limits.first_byte_time)
             self.on_expire = self.close_idle
         if self._paused:
@@ -324,6 +329,11 @@ class Downstream(ClientTransport):
         self.resume()
 
     # The end
+
+    def watch(self, opened: Opened | None, store_grace: float | None) -> None:
+        """Let the sweep end what is open once its session is over."""
+        self.opened = opened
+        self.store_grace = store_grace
 
     def end_stream(self) -> None:
         """End what is open for a session that is over: close a tunnel, cut an answer."""

@@ -89,7 +89,7 @@ class Exchange:
                 answer = await self._ask(upstream, plan, cookies)
             self.upstream_took = perf_counter() - self.upstream_started
             if answer.status == 101:
-                return await self._tunnel(upstream, answer)
+                return await self._tunnel(plan, upstream, answer)
             framing, data = self._answer_head(plan, answer)
             # Nearly every answer is here as a whole already: it goes out in one write, without a relay.
             body = upstream.take_rest(framing.size)
@@ -98,7 +98,7 @@ class Exchange:
                 self.sent = len(body)
                 reusable = True
             else:
-                reusable = await self._stream(upstream, answer, framing, data)
+                reusable = await self._stream(plan, upstream, answer, framing, data)
             self._give_back(upstream, reusable=reusable and answer.keeps_alive())
             return not framing.close
         except (RequestError, BadSyntax) as error:
@@ -158,11 +158,9 @@ class Exchange:
         """Judge the request; a session that goes on is renewed on the way, when that is due."""
         client, opened = self.client, self.opened
         address = outgoing.client_address(client, self.head) if rule.allow.networks else None
-        if opened is None:
-            return rule_verdict(rule, None, self.head.method, address)
-        if opened.renew_at <= self.plane.wall:
+        if opened is not None and opened.renew_at <= self.plane.wall:
             self.plane.renew(opened)
-        return rule_verdict(rule, opened.session, self.head.method, address)
+        return rule_verdict(rule, opened.session if opened else None, self.head.method, address)
 
     def _check_extras(self, plan: RoutePlan) -> None:
         """Check upgrade, expectation, loop and body size. Raises RequestError or BadSyntax."""
@@ -280,7 +278,9 @@ class Exchange:
         self.status = answer.status
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
 
-    async def _stream(self, upstream: UpstreamConn, answer: AnswerHead, framing: AnswerFraming, data: bytes) -> bool:
+    async def _stream(
+        self, plan: RoutePlan, upstream: UpstreamConn, answer: AnswerHead, framing: AnswerFraming, data: bytes
+    ) -> bool:
         """Relay a body as it comes; return whether the upstream's connection can be used again."""
         limits = self.plane.limits
         events = answer.content_type.startswith(EVENT_STREAM)
@@ -294,13 +294,13 @@ class Exchange:
         )
         try:
             if not relay.start(data) and relay.finished is not None:
-                self.client.opened = self.opened
+                self.client.watch(self.opened, plan.route.store_grace)
                 await relay.finished
         finally:
             self.sent = relay.sent
         return not relay.surplus and not isinstance(body, UntilClose)
 
-    async def _tunnel(self, upstream: UpstreamConn, answer: AnswerHead) -> bool:
+    async def _tunnel(self, plan: RoutePlan, upstream: UpstreamConn, answer: AnswerHead) -> bool:
         """Join the two connections until one closes. Raises UpstreamError for a 101 that must not be."""
         plane = self.plane
         if not self.upgrading:
@@ -316,7 +316,7 @@ class Exchange:
         upstream.pool.detach()
         self.client.upstream = None
         plane.counters.tunnels += 1
-        self.client.opened = self.opened
+        self.client.watch(self.opened, plan.route.store_grace)
         try:
             tunnel.start(websocket.switching_head(answer))
             await tunnel.finished

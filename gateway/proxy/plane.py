@@ -60,6 +60,9 @@ class Client(Protocol):
     on_expire: Callable[[], None]
     upstream: UpstreamConn | None
     opened: Opened | None
+    """The session behind a stream that is open."""
+    store_grace: float | None
+    idle_since: float
     lingering: bool
     requests: int
     """Requests taken so far."""

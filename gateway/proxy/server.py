@@ -6,16 +6,19 @@ import asyncio
 import socket
 import ssl
 
-from gateway.errors import UpstreamError
+from gateway.errors import SessionError, UpstreamError
 from gateway.proxy.client_transport import NEVER
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.plane import Plane, PlaneParts
+from gateway.proxy.plane import Client, Plane, PlaneParts
 
 SWEEP_EVERY = 0.25
 SESSION_CHECK_EVERY = 1.0
 """Seconds between two looks at the sessions behind open connections."""
+RECHECKED_AT_ONCE = 64
 BACKLOG = 1024
+IDLE_GRACE = 1.0
+"""Seconds since its last answer after which a connection is taken for idle when the gateway stops."""
 
 
 class DataPlane(Plane):
@@ -25,6 +28,7 @@ class DataPlane(Plane):
         super().__init__(parts, loop)
         self._servers: list[asyncio.Server] = []
         self._sweeping: asyncio.Task[None] | None = None
+        self._rechecking: asyncio.Task[None] | None = None
 
     # Listening
 
@@ -71,10 +75,10 @@ class DataPlane(Plane):
             if upstream is not None and upstream.deadline <= now:
                 upstream.deadline = NEVER
                 upstream.fail(UpstreamError(504, "the upstream did not answer in time", sent=True))
-            opened = client.opened
-            if check_sessions and opened is not None and self.store.is_over(opened, self.wall):
-                client.opened = None
-                client.end_stream()
+        if check_sessions and self._rechecking is None:
+            suspects = [client for client in self.clients if self._is_in_doubt(client)]
+            if suspects:
+                self._rechecking = self.loop.create_task(self._recheck(suspects), name="recheck")
         for plan in self.plans.values():
             for pool in plan.pools:
                 pool.sweep(now)
@@ -82,15 +86,60 @@ class DataPlane(Plane):
             self.access_log.flush()
             self.counters.log_lines_dropped = self.access_log.dropped
 
+    # Sessions behind open connections
+
+    def _is_in_doubt(self, client: Client) -> bool:
+        """Tell whether the session of an open stream is not in memory as it was: ended, changed, run out, forgotten."""
+        if client.opened is None:
+            return False
+        latest = client.opened.latest()
+        return self.store.peek(latest.token) is not latest or self.store.is_over(latest, self.wall)
+
+    async def _recheck(self, clients: list[Client]) -> None:
+        """Ask the store about the sessions of open streams, some at a time; end those that are over."""
+        try:
+            for start in range(0, len(clients), RECHECKED_AT_ONCE):
+                some = clients[start : start + RECHECKED_AT_ONCE]
+                await asyncio.gather(*[self._recheck_one(client) for client in some if client.opened is not None])
+        finally:
+            self._rechecking = None
+
+    async def _recheck_one(self, client: Client) -> None:
+        opened = client.opened
+        if opened is None:
+            return
+        latest = opened.latest()
+        try:
+            found = await self.store.load(latest.token, self.wall, grace=client.store_grace)
+        except SessionError as error:
+            self.log.info("a connection is closed, for its session is over: %s", error)
+            if client.opened is opened:
+                client.opened = None
+                client.end_stream()
+            return
+        if found is not latest and latest.renewed is None:
+            latest.renewed = found
+
     # The end
 
+    def leave(self) -> None:
+        """Let clients know that their connections end with the next answer; new ones are still taken."""
+        self.draining = True
+
     def stop_accepting(self) -> None:
-        """Take no more connections, and close those that carry no request."""
+        """Take no more connections."""
         self.draining = True
         for server in self._servers:
             server.close()
+
+    def _close_idle(self) -> None:
+        """Close connections that have been idle for a while.
+
+        One that has just been used may have a request on its way; that is answered, with a `close`.
+        """
+        idle_before = self.loop.time() - IDLE_GRACE
         for client in list(self.clients):
-            if client.is_idle():
+            if client.is_idle() and client.idle_since < idle_before:
                 client.close_idle()
 
     async def drain(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
@@ -98,6 +147,7 @@ class DataPlane(Plane):
         self.stop_accepting()
         start = self.loop.time()
         while self.clients and self.loop.time() < start + seconds and not (hurry and hurry.is_set()):
+            self._close_idle()
             if self.loop.time() >= start + min(seconds, self.limits.tunnel_drain_time):
                 self._end_tunnels()
             await asyncio.sleep(0.05)
@@ -116,8 +166,9 @@ class DataPlane(Plane):
     async def close(self) -> None:
         """Give everything back."""
         await self.drain(0)
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for task in (self._sweeping, self._rechecking):
+            if task is not None:
+                task.cancel()
         await asyncio.sleep(0)
         for plan in self.plans.values():
             for pool in plan.pools:

@@ -81,6 +81,22 @@ async def test_whoever_reads_a_renewed_hash_first_takes_it_for_no_change_of_righ
     assert local.changed == []
 
 
+async def test_two_that_renew_the_same_hash_at_once_change_no_rights(local: Local) -> None:
+    """While a reload lets one configuration take over from another, both may have verified the old hash."""
+    logins = [local.open(cost=DEARER) for _ in range(3)]
+    for login in logins:
+        await login.start()
+    old = stored(local, "alice")
+    await asyncio.gather(*[login.verify("alice", ALICE.password) for login in logins])
+    await until(lambda: stored(local, "alice") != old, "a new hash")
+    for login in logins:
+        await login.close()
+    for login in logins:
+        await login.reload()
+    await local.open(cost=DEARER).start()
+    assert local.changed == []
+
+
 async def test_a_failed_login_renews_nothing(local: Local) -> None:
     login = local.open(cost=DEARER)
     old = local.file.read_text()

@@ -1,0 +1,172 @@
+"""Everything that one version of the configuration made: a control plane, its sessions, and the data planes.
+
+A reload starts a new one on the same sockets, and lets the old one finish what it has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.assembly import control_route, make_router, server_tls
+from gateway.channel import Start
+from gateway.control.app import make_control_app
+from gateway.control.pages import CSP, ERRORS, error_page
+from gateway.control.parts import ControlParts
+from gateway.core.metrics import Counters
+from gateway.core.route import Route
+from gateway.core.session import Session
+from gateway.login.password import PasswordLogin
+from gateway.one_process import OnePlane
+from gateway.sessions.seal import KeyRing
+from gateway.settings import load_users
+from gateway.settings.settings import Settings
+from gateway.shared import Shared
+from gateway.stores import make_store, make_throttle
+from gateway.wire.identity_headers import IdentityHeaders
+from gateway.wire.target import parse_target
+from gateway.workers import WorkerProcess, Workers
+
+_numbers = count(1)
+
+
+class Planes(Protocol):
+    """The data planes of a generation, wherever they run."""
+
+    restarts: int
+    """Workers that died by themselves."""
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Serve. Raises ConfigError where that cannot be."""
+
+    def ready(self) -> int:
+        """Return how many serve."""
+
+    async def refresh(self, but: WorkerProcess | None = None) -> None:
+        """Let all but one look at what was ended; return when they have."""
+
+    async def add_counts(self, total: Counters) -> None:
+        """Add what they have counted."""
+
+    def leave(self) -> None:
+        """Let no client keep its connection."""
+
+    async def stop(self, drain: float, hurry: asyncio.Event) -> None:
+        """Let requests in flight finish for ``drain`` seconds or until ``hurry``, then end."""
+
+
+class Generation:
+    """Both planes as one version of the configuration makes them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        shared: Shared,
+        ended: Callable[[WorkerProcess | None], Awaitable[None]],
+        *,
+        one_process: bool,
+    ) -> None:
+        """Build them. Raises ConfigError; nothing has been started then.
+
+        ``ended`` lets all processes but one look at what was ended.
+        """
+        self.settings = settings
+        self._shared = shared
+
+        async def announce() -> None:
+            await ended(None)
+
+        server_tls(settings)
+        self.store = make_store(settings, announce)
+        self._socket_path = str(shared.private / f"control-{next(_numbers)}.sock")
+        self.login = self._make_login()
+        # What our own parser has let pass, aiohttp's takes too.
+        room = settings.limits.head + settings.session_cookie.budget + 4096
+        self._runner = web.AppRunner(
+            make_control_app(self._control_parts()),
+            access_log=None,
+            max_line_size=room,
+            max_field_size=room,
+            auto_decompress=False,
+        )
+        pages = {status: error_page(status) for status in ERRORS}
+        start = Start(settings, self._socket_path, (), pages, CSP)
+        self.planes: Planes
+        if one_process:
+            self.planes = OnePlane(start, self.store, shared.access_log(settings), shared.ended)
+        else:
+            self.planes = Workers(start, settings.workers, ended, shared.ended)
+
+    def _make_login(self) -> PasswordLogin | None:
+        settings = self.settings
+        if settings.users_file is None:
+            return None
+
+        async def end_sessions(user: str) -> None:
+            await self.store.revoke_user(user, time.time())
+
+        return PasswordLogin(
+            settings.users_file,
+            load_users,
+            rights=self._shared.rights,
+            end_sessions=end_sessions,
+            audit=self._shared.audit,
+            clock=time.time,
+        )
+
+    def _control_parts(self) -> ControlParts:
+        settings, shared = self.settings, self._shared
+        identity = IdentityHeaders(settings.identity_headers)
+
+        def headers_for(session: Session, route: Route) -> list[tuple[str, str]]:
+            return identity.pairs(session.identity)
+
+        def paths_of(target: str) -> tuple[str, ...]:
+            found = parse_target(target.encode("ascii"))
+            return (found.path, *found.readings)
+
+        return ControlParts(
+            store=self.store,
+            session_cookie=settings.session_cookie,
+            lifetimes=settings.lifetimes,
+            router=make_router(settings, control_route(self._socket_path)),
+            public_url=settings.public_url,
+            login=self.login,
+            throttle=make_throttle(settings),
+            audit=shared.audit,
+            csrf_keys=KeyRing(settings.keys, os.urandom).derive("csrf"),
+            identity_headers=headers_for,
+            target_paths=paths_of,
+            logins=shared.logins,
+        )
+
+    def retire_login(self, *, retired: bool) -> None:
+        """Let nobody log in here any more, or again: the next generation may know other users."""
+        if self.login is not None:
+            self.login.retire(retired=retired)
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Start the control plane, then serve on the given sockets. Raises ConfigError."""
+        await self.store.start()
+        await self._runner.setup()
+        site = web.UnixSite(self._runner, self._socket_path)
+        await site.start()
+        os.chmod(self._socket_path, 0o600)  # noqa: PTH101 - a str, as it goes to the workers
+        if self.login is not None:
+            await self.login.start()
+        await self.planes.start(listeners)
+
+    async def stop(self, drain: float, hurry: asyncio.Event) -> None:
+        """Let requests in flight finish for ``drain`` seconds or until ``hurry``; then close all."""
+        await self.planes.stop(drain, hurry)
+        if self.login is not None:
+            await self.login.close()
+        await self._runner.cleanup()
+        await self.store.close()

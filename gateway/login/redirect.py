@@ -1,0 +1,109 @@
+"""What a way to log in is that sends people elsewhere and gets them back with a code (RFC 6749 §4.1).
+
+Knows nothing of pages and cookies: it makes the address to go to, and judges what comes back.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Protocol
+
+from gateway.core.identity import Identity
+from gateway.core.provider import Provider, ProviderSession
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one login asks for beyond what the provider is always asked, as for a route that needs a stronger one."""
+
+    acr_values: tuple[str, ...] = ()
+    max_age: float | None = None
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLogin:
+    """A login in progress: known to the browser that began it, and to nobody else."""
+
+    provider: str
+    secret: bytes = field(repr=False)
+    """`SECRET_BYTES` at random; everything that must be unguessable follows from it."""
+    next_url: str
+    begun: float
+    """Seconds since the epoch."""
+    asked: Asked = field(default_factory=Asked)
+
+    @property
+    def state(self) -> str:
+        """What the provider sends back, so that the answer is known to belong here (RFC 6749 §10.12)."""
+        return self._derived("state")[:32]
+
+    @property
+    def nonce(self) -> str:
+        """What the ID token must repeat (OIDC Core §15.5.2)."""
+        return self._derived("nonce")[:32]
+
+    @property
+    def verifier(self) -> str:
+        """What proves to the token endpoint that we began this (RFC 7636 §4.1)."""
+        return self._derived("verifier")
+
+    def challenge(self) -> str:
+        """Return what the provider is told of the verifier beforehand: its S256 (RFC 7636 §4.2)."""
+        return encoded(sha256(self.verifier.encode("ascii")).digest())
+
+    def _derived(self, use: str) -> str:
+        return encoded(hmac.digest(self.secret, f"gateway login {use} v1".encode("ascii"), "sha256"))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Who logged in, and what remains of the login at the provider."""
+
+    identity: Identity
+    session: ProviderSession
+
+
+class RedirectLogin(Protocol):
+    """One identity provider."""
+
+    @property
+    def provider(self) -> Provider:
+        """Return its settings."""
+
+    def is_up(self) -> bool:
+        """Tell whether a login could begin now, as far as is known."""
+
+    async def start(self) -> None:
+        """Begin to look for it, without waiting for an answer."""
+
+    async def close(self) -> None:
+        """Stop, and close every connection."""
+
+    async def begin(self, pending: PendingLogin, redirect_uri: str) -> str:
+        """Return where to send the browser. Raises ProviderDown."""
+
+    async def finish(self, pending: PendingLogin, answer: Mapping[str, str], redirect_uri: str) -> Proof:
+        """Return who came back with ``answer``, the parameters of the callback, whose state was checked.
+
+        Raises LoginDenied where that is nobody, or nobody we let in; LoginRefused where the answer is not to be
+        believed; ProviderDown where the provider does not do its part within `FINISH_SECONDS`.
+        """
+
+    def end_session_url(self, session: ProviderSession, return_to: str) -> str | None:
+        """Return where a browser ends its session at the provider too, or None where there is no such place."""
+
+
+FINISH_SECONDS = 4.5
+"""For all that has to be asked of a provider while somebody waits."""
+
+
+def encoded(value: bytes) -> str:
+    """Return bytes as base64url without padding."""
+    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
