@@ -62,8 +62,8 @@ class Database:
     async def write(self, work: Callable[[Connection], _T], *, durable: bool = True) -> _T:
         """Run ``work`` in a transaction, and return what it returned when the disk has it.
 
-        Not ``durable``: a power cut may take the last of these back; a crash of ours never does. A
-        caller that is cancelled leaves it to be done all the same.
+        Not ``durable``: a power cut may take the last of these back; a crash of ours never does. Where
+        the caller is cancelled it is done as a whole or not at all.
         """
         return await self._run(self._writing, lambda: self._in_transaction(work, durable=durable))
 
@@ -90,7 +90,7 @@ class Database:
         except RuntimeError as error:
             raise StoreUnavailable(f"{self._what} is closed") from error
         try:
-            return await asyncio.shield(running)
+            return await running
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self._what} failed: {error}") from error
 

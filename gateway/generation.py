@@ -23,6 +23,7 @@ from gateway.control.parts import ControlParts
 from gateway.core.metrics import Counters
 from gateway.core.route import Route
 from gateway.core.session import Session
+from gateway.login.oidc.methods import make_logins
 from gateway.login.password import PasswordLogin
 from gateway.one_process import OnePlane
 from gateway.sessions.seal import KeyRing
@@ -87,6 +88,7 @@ class Generation:
         self.store = make_store(settings, announce)
         self._socket_path = str(shared.private / f"control-{next(_numbers)}.sock")
         self.login = self._make_login()
+        self.providers = make_logins(settings.providers)
         # What our own parser has let pass, aiohttp's takes too.
         room = settings.limits.head + settings.session_cookie.budget + 4096
         self._runner = web.AppRunner(
@@ -139,6 +141,8 @@ class Generation:
             router=make_router(settings, control_route(self._socket_path)),
             public_url=settings.public_url,
             login=self.login,
+            providers=self.providers,
+            pending_keys=KeyRing(settings.keys, os.urandom),
             throttle=make_throttle(settings),
             audit=shared.audit,
             csrf_keys=KeyRing(settings.keys, os.urandom).derive("csrf"),
@@ -161,6 +165,8 @@ class Generation:
         os.chmod(self._socket_path, 0o600)  # noqa: PTH101 - a str, as it goes to the workers
         if self.login is not None:
             await self.login.start()
+        for provider in self.providers.values():
+            await provider.start()
         await self.planes.start(listeners)
 
     async def stop(self, drain: float, hurry: asyncio.Event) -> None:
@@ -169,4 +175,6 @@ class Generation:
         if self.login is not None:
             await self.login.close()
         await self._runner.cleanup()
+        for provider in self.providers.values():
+            await provider.close()
         await self.store.close()

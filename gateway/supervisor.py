@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from aiohttp import web
 from gateway import __version__
 from gateway.control.admin import make_admin_app
 from gateway.control.parts import AdminParts
-from gateway.core.metrics import Counters
+from gateway.core.metrics import Counters, RunState
 from gateway.errors import ConfigError, GatewayError, StoreUnavailable
 from gateway.generation import Generation
 from gateway.listening import bind, close_listener, url_of
@@ -54,6 +55,9 @@ class Supervisor:
         self._generations: list[Generation] = []
         """The one in force and those that finish what they have begun."""
         self._counters = Counters()
+        self._restarts = 0
+        """Of generations that have ended."""
+        self._run = RunState(configured_at=time.time())
         self._retiring: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -115,6 +119,10 @@ class Supervisor:
         total.add(self._shared.ended, ended=True)
         await asyncio.gather(*[generation.planes.add_counts(total) for generation in self._generations])
         self._counters = total
+        self._run.workers = sum(generation.planes.ready() for generation in self._generations)
+        self._run.worker_restarts = self._restarts + sum(
+            generation.planes.restarts for generation in self._generations
+        )
 
     def _stop_or_hurry(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
@@ -124,6 +132,7 @@ class Supervisor:
             store=self.current_store,
             audit=self._shared.audit,
             token=lambda: self._settings.admin_token,
+            run=self._run,
             gather=self._count,
             counters=lambda: self._counters,
             logins=self._shared.logins,
@@ -185,6 +194,7 @@ class Supervisor:
             except (GatewayError, OSError) as error:
                 for line in str(error).splitlines():
                     _log.error("%s", line)
+                self._run.reload_successful = False
                 _log.error("the configuration was not reloaded; the one before stays in force")
                 if generation is not None:
                     await self._end_generation(generation, 0.0)
@@ -195,6 +205,8 @@ class Supervisor:
             if settings.listen != self._settings.listen or settings.admin_listen != self._settings.admin_listen:
                 _log.warning("listen addresses only change with a restart")
             self._settings = settings
+            self._run.reload_successful = True
+            self._run.configured_at = time.time()
             self._announce("configuration reloaded")
         if old is not None:
             await self._end_generation(old, settings.limits.drain_time)
@@ -203,6 +215,7 @@ class Supervisor:
         try:
             await generation.stop(drain, self._hurry)
         finally:
+            self._restarts += generation.planes.restarts
             self._generations.remove(generation)
 
 

@@ -22,6 +22,7 @@ from gateway.core.metrics import Counters
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.logs import open_log, set_up_logging
 from gateway.proxy.record import LineWriter
+from gateway.sessions.store import stats_of
 from gateway.stores import make_store
 
 REFRESH_EVERY = 1.0
@@ -88,6 +89,7 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     def _counted(self) -> Counted:
+        self._counters.store = dict(stats_of(self._store))
         return Counted(self._counters)
 
     # What others have ended

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.core.metrics import LATENCY_BOUNDS, Counters
+from gateway.core.metrics import LATENCY_BOUNDS, Counters, RunState, is_count
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OUTCOMES = ("success", "failure", "throttled", "busy", "csrf", "error")
+_STORE_HELP = "Of the session store, all processes together."
 _BUCKETS = [*(str(bound) for bound in LATENCY_BOUNDS), "+Inf"]
 
 
@@ -33,11 +35,23 @@ class LoginCounts:
         return dict(self._by_outcome)
 
 
-class GatewayCollector(Collector):
-    """Turns the counts of the data plane and of the logins into metrics."""
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """How the session store is at a scrape."""
 
-    def __init__(self, counters: Callable[[], Counters], logins: LoginCounts, version: str) -> None:
+    works: bool
+    stats: Mapping[str, float] = field(default_factory=dict)
+    """What it has counted in this process; other processes' counts are in `Counters`."""
+
+
+class GatewayCollector(Collector):
+    """Turns the counts of the data plane, of the logins and of the session store into metrics."""
+
+    store: StoreState | None = None
+
+    def __init__(self, counters: Callable[[], Counters], run: RunState, logins: LoginCounts, version: str) -> None:
         self._counters = counters
+        self._run = run
         self._logins = logins
         self._version = version
 
@@ -46,6 +60,9 @@ class GatewayCollector(Collector):
         counters = self._counters()
         yield from _of_routes(counters)
         yield from _of_connections(counters)
+        yield from _of_run(self._run)
+        if self.store is not None:
+            yield from _of_store(self.store, counters.store)
         logins = CounterMetricFamily("gateway_logins", "Logins by outcome.", labels=["outcome"])
         for outcome, count in self._logins.by_outcome().items():
             logins.add_metric([outcome], count)
@@ -84,14 +101,50 @@ def _of_connections(counters: Counters) -> Iterator[Metric]:
     )
 
 
+def _of_run(run: RunState) -> Iterator[Metric]:
+    yield GaugeMetricFamily("gateway_workers", "Data planes that serve now.", run.workers)
+    yield CounterMetricFamily(
+        "gateway_worker_restarts", "Workers that died by themselves and were replaced.", run.worker_restarts
+    )
+    yield GaugeMetricFamily(
+        "gateway_config_last_reload_successful",
+        "Whether the last reading of the configuration succeeded, 1 or 0.",
+        int(run.reload_successful),
+    )
+    yield GaugeMetricFamily(
+        "gateway_config_last_reload_success_timestamp_seconds",
+        "When the configuration in force was read.",
+        run.configured_at,
+    )
+
+
+def _of_store(state: StoreState, of_workers: Mapping[str, float]) -> Iterator[Metric]:
+    yield GaugeMetricFamily("gateway_session_store_up", "Whether the session store works, 1 or 0.", int(state.works))
+    stats = Counter(state.stats)
+    stats.update(of_workers)
+    errors = CounterMetricFamily(
+        "gateway_session_store_errors", "Failed calls of the session store by kind.", labels=["kind"]
+    )
+    for name, value in sorted(stats.items()):
+        if name.startswith("errors_"):
+            errors.add_metric([name.removeprefix("errors_")], value)
+        elif is_count(name):
+            yield CounterMetricFamily(f"gateway_session_store_{name}", _STORE_HELP, value)
+        else:
+            yield GaugeMetricFamily(f"gateway_session_store_{name}", _STORE_HELP, value)
+    yield errors
+
+
 class MetricsPage:
     """What ``/metrics`` answers with."""
 
-    def __init__(self, counters: Callable[[], Counters], logins: LoginCounts, version: str) -> None:
+    def __init__(self, counters: Callable[[], Counters], run: RunState, logins: LoginCounts, version: str) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(GatewayCollector(counters, logins, version))
+        self._collector = GatewayCollector(counters, run, logins, version)
+        self._registry.register(self._collector)
         ProcessCollector(registry=self._registry)
 
-    def render(self) -> bytes:
+    def render(self, store: StoreState) -> bytes:
         """Return the metrics in the text format, version 0.0.4."""
+        self._collector.store = store
         return generate_latest(self._registry)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gateway.control.metrics import LoginCounts
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
-from gateway.core.metrics import Counters
+from gateway.core.metrics import Counters, RunState
 from gateway.core.route import Route, Router
 from gateway.core.session import Lifetimes, Session
 from gateway.login.method import LoginMethod
@@ -69,6 +69,7 @@ class AdminParts:
     audit: Callable[[AuditEvent], None]
     token: Callable[[], str | None] = field(repr=False)
     """What the admin API asks for; None lets in programs of this machine."""
+    run: RunState = field(default_factory=RunState)
     gather: Callable[[], Awaitable[None]] = _nothing
     """Brings the counters up to date."""
     clock: Callable[[], float] = time.time

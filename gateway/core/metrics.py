@@ -44,6 +44,20 @@ def is_count(name: str) -> bool:
 
 
 @dataclass(slots=True)
+class RunState:
+    """How the gateway as a whole runs."""
+
+    workers: int = 0
+    """Data planes that serve now."""
+    worker_restarts: int = 0
+    """Workers that died by themselves and were replaced."""
+    reload_successful: bool = True
+    """Whether the last reading of the configuration succeeded."""
+    configured_at: float = 0.0
+    """When the configuration in force was read, seconds since the epoch."""
+
+
+@dataclass(slots=True)
 class Counters:
     """Counts of one data plane since its start."""
 

@@ -10,7 +10,7 @@ from gateway.proxy.plan import RoutePlan
 from gateway.sessions.store import Opened
 from gateway.wire import forward
 from gateway.wire.cookies import PickedCookies
-from gateway.wire.grammar import consists_of
+from gateway.wire.grammar import DIGITS, consists_of
 from gateway.wire.head import RequestHead
 from gateway.wire.target import without_prefix
 
@@ -143,6 +143,6 @@ def own_method_answer(head: RequestHead) -> int:
     hops = head.noted.get(b"max-forwards")
     if hops is None:
         return 0
-    if not hops or len(hops) > 6 or not consists_of(hops, b"0123456789"):
+    if not hops or len(hops) > 6 or not consists_of(hops, DIGITS):
         raise RequestError(400, "an odd Max-Forwards")
     return 204 if int(hops) == 0 else 0

@@ -121,10 +121,24 @@ def access_line(
 
     ``method``, ``host``, ``client`` and ``route`` hold nothing to be escaped: their grammar was checked.
     """
-    upstream = "null" if upstream_seconds is None else f"{upstream_seconds:.4f}"
-    failure = f',"error":{quote(error)}' if error else ""
-    return (
-        f'{{"time":"{stamp}","client":"{client}","method":"{method}","host":"{host}","path":{quote(path)},'
-        f'"status":{status},"bytes":{sent},"duration":{seconds:.4f},"upstream_duration":{upstream},'
-        f'"user":{quote(user) if user else "null"},"route":"{route}","request_id":"{request_id}"{failure}}}\n'
-    )
+    # Joined: an f-string of this size costs 20 000 instructions more where mypyc compiles it.
+    return "".join(
+        (
+            '{"time":"', stamp, '","client":"', client, '","method":"', method, '","host":"', host,
+            '","path":', quote(path), ',"status":', str(status), ',"bytes":', str(sent),
+            ',"duration":', _duration(seconds),
+            ',"upstream_duration":', "null" if upstream_seconds is None else _duration(upstream_seconds),
+            ',"user":', quote(user) if user else "null", ',"route":"', route, '","request_id":"', request_id,
+            f'","error":{quote(error)}}}\n' if error else '"}\n',
+        )
+    )  # fmt: skip
+
+
+_SHORT_DURATIONS = tuple(f"{number / 10_000:.4f}" for number in range(1000))
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds with four decimals; short ones are not formatted anew each time, for 1 000 instructions each."""
+    if 0.0 <= seconds < 0.09:
+        return _SHORT_DURATIONS[int(seconds * 10_000 + 0.5)]
+    return f"{seconds:.4f}"

@@ -10,6 +10,8 @@ from gateway.core.route import GATEWAY_PREFIX
 from gateway.core.upstream import UpstreamAddress, UpstreamTls
 from gateway.settings.misfit import Misfit, not_a
 
+ADMIN_LISTEN = "127.0.0.1:9090"
+"""The default of ``admin_listen``."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")

@@ -10,14 +10,18 @@ from gateway.core.cookie import CookiePolicy
 from gateway.core.limits import Limits
 from gateway.core.peer import TrustedProxies
 from gateway.core.policy import Allow, Rule
+from gateway.core.redis_address import RedisAddress
 from gateway.core.route import Route
 from gateway.core.session import Lifetimes
 from gateway.core.upstream import UpstreamAddress, UpstreamTls
 from gateway.errors import Problem
 from gateway.settings.addresses import ListenAddress
 from gateway.settings.checks import is_secure
+from gateway.settings.cores import usable_cores
 from gateway.settings.document import Document, KeyPath, key_text
 from gateway.settings.model import AllowPart, Config, RoutePart, UpstreamPart
+from gateway.settings.provider_checks import is_alone
+from gateway.settings.providers import make_provider
 from gateway.settings.settings import LogTargets, Settings, TlsFiles
 from gateway.settings.validation import Draft
 
@@ -40,6 +44,7 @@ class Builder:
             path=self._path,
             listen=tuple(self._listen(address) for address in config.listen),
             admin_listen=self._listen(admin) if admin else None,
+            admin_token=config.admin_token,
             public_url=str(config.public_url),
             public_scheme=config.public_url.scheme,
             public_host=config.public_url.host,
@@ -48,8 +53,16 @@ class Builder:
             tls=TlsFiles(self._file(config.tls.certificate), self._file(config.tls.key)) if config.tls else None,
             keys=tuple(config.session.keys),
             lifetimes=Lifetimes(config.session.idle, config.session.lifetime, config.session.remember),
+            store=config.session.store if isinstance(config.session.store, str) else "redis",
+            redis=self._redis(),
+            grace=config.session.grace,
             session_cookie=self._cookie(),
             memory=config.session.memory,
+            workers=config.workers or usable_cores(),
+            providers=tuple(
+                make_provider(part, lambda name: str(self._file(name)), alone=is_alone(config))
+                for part in config.login.oidc
+            ),
             users_file=self._path.parent / local.users if local else None,
             identity_headers=tuple(config.identity.headers.items()),
             drop_response_headers=frozenset(config.identity.drop_response_headers),
@@ -79,6 +92,23 @@ class Builder:
             secure=is_secure(self._draft),
             http_only=cookie.http_only,
             budget=cookie.budget,
+        )
+
+    def _redis(self) -> RedisAddress | None:
+        address, part = self._config.session.store, self._config.session.redis
+        if isinstance(address, str):
+            return None
+        ca, cert, key = (str(self._file(name)) if name else None for name in (part.ca, part.cert, part.key))
+        return replace(
+            address,
+            username=part.username or address.username,
+            password=part.password or address.password,
+            sentinel_username=part.sentinel_username or "",
+            sentinel_password=part.sentinel_password or "",
+            ca=ca,
+            certificate=cert,
+            key=key,
+            prefix=part.prefix,
         )
 
     def _route(self, index: int, route: RoutePart) -> Route:
@@ -113,6 +143,7 @@ class Builder:
             connect_timeout=route.timeout.connect,
             response_timeout=route.timeout.response,
             max_body=route.max_body,
+            store_grace=route.store_grace,
             title=route.title,
         )
 

@@ -11,8 +11,10 @@ from gateway.core.cookie import MAX_PARTS, PART_BYTES
 from gateway.settings.document import Found
 from gateway.settings.headers import normalised
 from gateway.settings.model import Config
+from gateway.settings.provider_checks import check_providers
 from gateway.settings.route_checks import check_route, check_routes_together
 from gateway.settings.secrets import NEW_KEY
+from gateway.settings.store_checks import check_store
 from gateway.settings.validation import Draft
 from gateway.settings.values import size_text
 
@@ -124,8 +126,10 @@ def check_routes(draft: ConfigDraft) -> Iterator[Found]:
 CHECKS: tuple[Check, ...] = (
     check_keys,
     check_listeners,
+    check_store,
     check_cookie,
     check_cookie_domain,
+    check_providers,
     check_identity,
     check_limits,
     check_routes,

@@ -9,14 +9,17 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator,
 from pydantic_core import core_schema
 
 from gateway.core.policy import Network
+from gateway.core.redis_address import RedisAddress
 from gateway.core.upstream import UpstreamAddress
-from gateway.settings import addresses, headers, secrets, values
+from gateway.settings import addresses, headers, secrets, store_url, values
 from gateway.settings.addresses import ListenAddress, Origin
 from gateway.settings.misfit import Misfit, not_a
 from gateway.settings.text import nearest
 
 JsonSchema = dict[str, Any]
 T = TypeVar("T")
+
+MAX_WORKERS = 256
 
 
 def _text(pattern: str = "", *examples: str) -> JsonSchema:
@@ -99,6 +102,15 @@ def count(value: object) -> int:
     raise not_a("a whole number above zero")
 
 
+def workers(value: object) -> int | None:
+    """Return a number of processes, or None for ``auto``."""
+    if value == "auto":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_WORKERS:
+        return value
+    raise not_a(f"auto or a whole number from 1 to {MAX_WORKERS}")
+
+
 def file_name(value: object) -> str:
     """Return the name of a file; a relative one starts from the configuration's folder."""
     if isinstance(value, str) and value and value.isprintable():
@@ -143,6 +155,11 @@ Duration = Annotated[
     PlainValidator(values.duration),
     WithJsonSchema(_text(values.DURATION_PATTERN, "500ms", "5s", "30m", "12h", "30d")),
 ]
+Grace = Annotated[
+    float,
+    PlainValidator(values.duration_or_zero),
+    WithJsonSchema(_text(values.DURATION_PATTERN, "0s", "30s", "5m")),
+]
 Size = Annotated[
     int,
     PlainValidator(values.size),
@@ -151,6 +168,11 @@ Size = Annotated[
     ),
 ]
 Count = Annotated[int, PlainValidator(count), WithJsonSchema({"type": "integer", "minimum": 1})]
+Workers = Annotated[
+    int | None,
+    PlainValidator(workers),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}]}),
+]
 Switch = Annotated[bool, PlainValidator(switch), WithJsonSchema({"type": "boolean"})]
 Secure = Annotated[bool | None, PlainValidator(secure), WithJsonSchema({"enum": ["auto", True, False]})]
 Text = Annotated[str, PlainValidator(values.text), WithJsonSchema(_text())]
@@ -213,5 +235,15 @@ AnswerHeader = Annotated[str, PlainValidator(headers.answer_header_name), WithJs
 HeaderValue = Annotated[str, PlainValidator(headers.header_value), WithJsonSchema(_text())]
 Template = Annotated[str, PlainValidator(headers.template), WithJsonSchema(_text("", "{user}", "{claims.employee_id}"))]
 CookieName = Annotated[str, PlainValidator(cookie_name), WithJsonSchema(_text("", "session"))]
+SessionStore = Annotated[
+    str | RedisAddress,
+    PlainValidator(store_url.session_store),
+    WithJsonSchema(_text(store_url.PATTERN, "cookie", "sqlite", "redis://redis:6379/0")),
+]
+KeyPrefix = Annotated[
+    str, PlainValidator(store_url.key_prefix), WithJsonSchema(_text(store_url.PREFIX_PATTERN, "gateway:"))
+]
+SecretText = Annotated[str, PlainValidator(store_url.secret_text), WithJsonSchema(_text())]
 SessionKey = Annotated[bytes, PlainValidator(secrets.session_key), WithJsonSchema(_text("[A-Za-z0-9_-]{43}=?"))]
+AdminToken = Annotated[str, PlainValidator(secrets.admin_token), WithJsonSchema(_text("[A-Za-z0-9._~+/-]{16,}=*"))]
 PasswordHash = Annotated[str, PlainValidator(secrets.password_hash), WithJsonSchema(_text(r"\$argon2id\$.*"))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.core.upstream import UpstreamTls
 from gateway.errors import ConfigError, Problem
 from gateway.settings.addresses import ListenAddress
-from gateway.settings.load import read_file
+from gateway.settings.reading import read_file
 from gateway.settings.settings import Settings
 from gateway.settings.users import load_users
 
@@ -21,7 +21,7 @@ MAX_SOCKET_PATH = 107
 
 def check_files(settings: Settings) -> list[Problem]:
     """Return what is wrong with the files and folders that the settings name, the users file's content included."""
-    problems = [*_users(settings), *_tls(settings), *_folders(settings), *_sockets(settings)]
+    problems = [*_users(settings), *_tls(settings), *_redis(settings), *_providers(settings), *_folders(settings), *_sockets(settings)]
     for index, route in enumerate(settings.routes):
         for number, upstream in enumerate(route.upstreams):
             if upstream.tls:
@@ -60,13 +60,49 @@ def _upstream_tls(settings: Settings, key: str, tls: UpstreamTls) -> list[Proble
     if problems:
         return problems
     if tls.ca:
-        try:
-            ssl.create_default_context(cafile=tls.ca)
-        except (ssl.SSLError, OSError):
-            problems.append(_problem(settings, f"{key}.ca", f"{tls.ca} holds no usable certificate (PEM)"))
+        problems += _authorities(settings, f"{key}.ca", tls.ca)
     if tls.certificate and tls.key:
         problems += _pair(settings, f"{key}.cert", Path(tls.certificate), Path(tls.key))
     return problems
+
+
+def _redis(settings: Settings) -> list[Problem]:
+    """Check the files that Redis is reached with."""
+    address = settings.redis
+    if address is None:
+        return []
+    files = {"ca": address.ca, "cert": address.certificate, "key": address.key}
+    problems = [
+        problem
+        for name, path in files.items()
+        if path
+        for problem in _readable(settings, f"session.redis.{name}", Path(path))
+    ]
+    if problems:
+        return problems
+    if address.ca:
+        problems += _authorities(settings, "session.redis.ca", address.ca)
+    if address.certificate and address.key:
+        problems += _pair(settings, "session.redis.cert", Path(address.certificate), Path(address.key))
+    return problems
+
+
+def _providers(settings: Settings) -> list[Problem]:
+    """Check the authorities that providers are trusted by."""
+    problems: list[Problem] = []
+    for index, provider in enumerate(settings.providers):
+        key = f"login.oidc[{index}].ca"
+        if provider.ca:
+            problems += _readable(settings, key, Path(provider.ca)) or _authorities(settings, key, provider.ca)
+    return problems
+
+
+def _authorities(settings: Settings, key: str, file: str) -> list[Problem]:
+    try:
+        ssl.create_default_context(cafile=file)
+    except (ssl.SSLError, OSError):
+        return [_problem(settings, key, f"{file} holds no usable certificate (PEM)")]
+    return []
 
 
 def _pair(settings: Settings, key: str, certificate: Path, private: Path) -> list[Problem]:

@@ -8,30 +8,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, create_model
+from pydantic import Field, PlainValidator, WithJsonSchema, create_model
 
 from gateway.core.limits import Limits
 from gateway.settings import fields as f
+from gateway.settings.addresses import ADMIN_LISTEN
 from gateway.settings.attribute_docs import attribute_docs
+from gateway.settings.part import Part, default
+from gateway.settings.provider_model import ProviderPart
 from gateway.settings.values import duration_text, size_text
-
-
-def default(text: object) -> Any:
-    """Return a default as the file would write it; it is parsed like any other value."""
-    return Field(default=text)
-
-
-class Part(BaseModel):
-    """A mapping of known keys; any other is an error."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        validate_default=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
 
 
 class TlsPart(Part):
@@ -62,13 +47,35 @@ class CookiePart(Part):
     """Bytes of all its parts together; a login whose session is larger fails."""
 
 
+class RedisPart(Part):
+    """What the URL of a Redis does not say."""
+
+    username: f.SecretText | None = None
+    """Its user (ACL); null for the default one."""
+    password: f.SecretText | None = None
+    """The password."""
+    sentinel_username: f.SecretText | None = None
+    """The user at the Sentinels."""
+    sentinel_password: f.SecretText | None = None
+    """The password at the Sentinels; null where they want none."""
+    ca: f.FileName | None = None
+    """PEM file of the authorities to trust in place of the system's (rediss)."""
+    cert: f.FileName | None = None
+    """PEM file of a certificate to show (rediss)."""
+    key: f.FileName | None = None
+    """PEM file of the key that belongs to ``cert``."""
+    prefix: f.KeyPrefix = "gateway:"
+    """What the names of all keys begin with."""
+
+
 class SessionPart(Part):
     """Sessions: where they live, their keys and lifetimes."""
 
-    store: Annotated[
-        str, PlainValidator(f.only("cookie", "stores other than `cookie` are")), WithJsonSchema({"const": "cookie"})
-    ] = "cookie"
-    """Where sessions live: ``cookie``, sealed in the browser."""
+    store: f.SessionStore = "cookie"
+    """Where sessions live: ``cookie`` (sealed in the browser), ``sqlite`` or the URL of a Redis."""
+    redis: RedisPart = Field(default_factory=RedisPart)
+    grace: f.Grace = default("60s")
+    """How long known sessions go on while Redis does not answer; ``0s`` for not at all."""
     keys: Annotated[list[f.SessionKey], Field(json_schema_extra={"minItems": 1})] = Field(default_factory=list)
     """32 random bytes each, as base64url, from ``gateway new-key``. The first seals, all open."""
     idle: f.Duration = default("30m")
@@ -93,10 +100,8 @@ class LoginPart(Part):
     """How people log in."""
 
     local: LocalPart | None = None
-    oidc: Annotated[
-        list[Any], PlainValidator(f.only([], "OpenID Connect is")), WithJsonSchema({"type": "array", "maxItems": 0})
-    ] = Field(default_factory=list)
-    """OpenID Connect providers; none in this version."""
+    oidc: list[ProviderPart] = Field(default_factory=list)
+    """Identity providers, in the order of their buttons."""
 
 
 class IdentityPart(Part):
@@ -208,6 +213,8 @@ class RoutePart(Part):
     """Further Origins that may open WebSockets here."""
     max_body: f.Size | None = None
     """The largest request body; null leaves it to ``limits.body``."""
+    store_grace: f.Grace | None = None
+    """How long known sessions go on here while the store does not answer; null leaves it to ``session.grace``."""
 
 
 class LogPart(Part):
@@ -230,6 +237,8 @@ def _limit_field(name: str, value: Any, description: str | None) -> tuple[Any, A
     """Return type and default of a limit: times are durations, the rest counts or sizes."""
     if name in _COUNTS:
         return f.Count, Field(default=value, description=description)
+    if name == "leave_time":
+        return f.Grace, Field(default=duration_text(value), description=description)
     if name.endswith("_time"):
         return f.Duration, Field(default=duration_text(value), description=description)
     return f.Size, Field(default=size_text(value), description=description)
@@ -259,12 +268,14 @@ class Config(Part):
 
     listen: Annotated[list[f.Listen], f.OneOrMany()] = default("127.0.0.1:8080")
     """Where browsers connect: ``host:port`` or ``unix:/path.sock``, or a list of those."""
-    admin_listen: f.Listen | None = default("127.0.0.1:9090")
-    """Where health and metrics are told, never on the public listener; null for nowhere."""
+    admin_listen: f.Listen | None = default(ADMIN_LISTEN)
+    """Where health, metrics and the admin API are, never on the public listener; null for nowhere."""
+    admin_token: f.AdminToken | None = None
+    """What the admin API asks for as a bearer token; null lets in this machine's own programs, and nobody else."""
     public_url: f.PublicUrl = default("http://localhost:8080")
     """How people reach the gateway; decides on redirects and cookie security."""
-    workers: Annotated[int, PlainValidator(f.only(1, "more than one worker is")), WithJsonSchema({"const": 1})] = 1
-    """Worker processes; one in this version."""
+    workers: f.Workers = 1
+    """Processes that proxy; ``auto`` for one per processor that the gateway may use."""
     state_dir: f.FileName = "./var"
     """The folder for what survives a restart, such as revoked sessions."""
     trusted_proxies: list[f.NetworkField] = Field(default_factory=list)

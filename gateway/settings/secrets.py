@@ -15,12 +15,19 @@ KEY_CHARACTERS = 43
 NEW_KEY = "make one with `gateway new-key`"
 NEW_HASH = "make one with `gateway hash-password`"
 
+MIN_TOKEN_CHARACTERS = 16
+MAX_TOKEN_CHARACTERS = 512
+MIN_TOKEN_VARIETY = 8
+"""Different characters; 16 random ones of base64 have fewer once in 10⁷."""
+
 MAX_MEMORY_KIB = 1024 * 1024
 MAX_ITERATIONS = 20
 MAX_LANES = 16
 
 _KEY = re.compile(r"([A-Za-z0-9_-]{43})=?")
 _WORDS = re.compile(r"change|replace|example|placeholder|insert|secret|password", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What a bearer token is made of (RFC 6750 §2.1)."""
 _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([0-9]{1,10}),t=([0-9]{1,10}),p=([0-9]{1,10})\$([A-Za-z0-9+/]{1,128})\$([A-Za-z0-9+/]{1,256})"
 )
@@ -39,6 +46,17 @@ def session_key(value: object) -> bytes:
     if looks_chosen(key, match[1]):
         raise Misfit(f"a key that was not drawn at random, as a placeholder; {NEW_KEY}")
     return key
+
+
+def admin_token(value: object) -> str:
+    """Return the token of the admin API. Raises Misfit for one that could be guessed."""
+    if not isinstance(value, str) or not MIN_TOKEN_CHARACTERS <= len(value) <= MAX_TOKEN_CHARACTERS:
+        raise Misfit(f"not a token: it has {MIN_TOKEN_CHARACTERS} to {MAX_TOKEN_CHARACTERS} characters; {NEW_KEY}")
+    if not _TOKEN.fullmatch(value):
+        raise Misfit(f"not a token: it is made of letters, digits and - . _ ~ + / alone; {NEW_KEY}")
+    if len(set(value)) < MIN_TOKEN_VARIETY or _WORDS.search(value):
+        raise Misfit(f"a token that was not drawn at random, as a placeholder; {NEW_KEY}")
+    return value
 
 
 def key_text(key: bytes) -> str:

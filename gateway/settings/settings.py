@@ -9,6 +9,8 @@ from pathlib import Path
 from gateway.core.cookie import CookiePolicy
 from gateway.core.limits import Limits
 from gateway.core.peer import TrustedProxies
+from gateway.core.provider import Provider
+from gateway.core.redis_address import RedisAddress
 from gateway.core.route import Route
 from gateway.core.session import Lifetimes
 from gateway.errors import Problem
@@ -41,6 +43,8 @@ class Settings:
     """The file it came from."""
     listen: tuple[ListenAddress, ...]
     admin_listen: ListenAddress | None
+    admin_token: str | None = field(repr=False)
+    """What the admin API asks for; None lets in programs of this machine."""
     public_url: str
     """An origin, as ``https://gateway.example.com``: without a final slash, and without the scheme's own port."""
     public_scheme: str
@@ -52,11 +56,20 @@ class Settings:
     keys: tuple[bytes, ...] = field(repr=False)
     """The first seals, all open."""
     lifetimes: Lifetimes
+    store: str
+    """Where sessions live: ``cookie``, ``sqlite`` or ``redis``."""
+    redis: RedisAddress | None
+    """Where they live in Redis."""
+    grace: float
+    """Seconds that known sessions go on while the store does not answer."""
     session_cookie: CookiePolicy
     memory: int
-    """Opened sessions kept in memory."""
+    """Opened sessions kept in memory, by each worker."""
+    workers: int
+    """Processes that proxy."""
     users_file: Path | None
     """Relative to where the program was started, if the configuration file is; so messages stay short."""
+    providers: tuple[Provider, ...]
     identity_headers: tuple[tuple[str, str], ...]
     """Names and templates."""
     drop_response_headers: frozenset[str]

@@ -10,8 +10,8 @@ from gateway.core.local_user import LocalUser
 from gateway.errors import ConfigError
 from gateway.settings import fields as f
 from gateway.settings.document import read_document
-from gateway.settings.load import read_file
-from gateway.settings.model import Part
+from gateway.settings.part import Part
+from gateway.settings.reading import read_file
 from gateway.settings.validation import validate
 
 MAX_BYTES = 16 * 1024 * 1024

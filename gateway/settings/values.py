@@ -49,6 +49,11 @@ def duration(value: object) -> float:
     return float(seconds)
 
 
+def duration_or_zero(value: object) -> float:
+    """Return seconds, where ``0s`` is allowed too."""
+    return 0.0 if value == "0s" else duration(value)
+
+
 def size(value: object) -> int:
     """Return bytes: ``8KiB``, ``10MB``, ``1048576``."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -65,6 +70,8 @@ def size(value: object) -> int:
 
 def duration_text(seconds: float) -> str:
     """Return a duration as the configuration writes it, in the largest unit without a fraction."""
+    if not seconds:
+        return "0s"
     exact = Fraction(str(seconds))
     for unit in ("d", "h", "m", "s"):
         count = exact / DURATION_UNITS[unit]

@@ -10,6 +10,7 @@ from gateway.core.route import GATEWAY_PREFIX, LOOPBACK_NAMES
 from gateway.settings.checks import ConfigDraft, is_secure
 from gateway.settings.document import Found
 from gateway.settings.headers import names_placeholder
+from gateway.settings.provider_checks import warn_providers
 
 
 def warn_transport(draft: ConfigDraft) -> Iterator[Found]:
@@ -29,6 +30,12 @@ def warn_transport(draft: ConfigDraft) -> Iterator[Found]:
         yield Found(
             ("listen",), f"has another port than {url}, where browsers are sent as long as public_url is not set"
         )
+
+
+def warn_admin(draft: ConfigDraft) -> Iterator[Found]:
+    """Name a token that nothing asks for."""
+    if draft.config.admin_token and draft.config.admin_listen is None:
+        yield Found(("admin_token",), "has no effect: admin_listen is null")
 
 
 def warn_proxies(draft: ConfigDraft) -> Iterator[Found]:
@@ -74,8 +81,9 @@ def warn_empty(draft: ConfigDraft) -> Iterator[Found]:
     """Name a gateway without apps, or one that nobody can enter."""
     if not draft.config.routes:
         yield Found(("routes",), "is empty: nothing is served but the gateway's own pages")
-    if draft.config.login.local is None:
-        yield Found(("login",), "names no users file (login.local.users), so nobody can log in")
+    if draft.config.login.local is None and not draft.config.login.oidc:
+        text = "names no users file (login.local.users) and no provider (login.oidc), so nobody can log in"
+        yield Found(("login",), text)
 
 
 def warn_headers(draft: ConfigDraft) -> Iterator[Found]:
@@ -89,9 +97,11 @@ def warn_headers(draft: ConfigDraft) -> Iterator[Found]:
 
 WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_transport,
+    warn_admin,
     warn_proxies,
     warn_cookie,
     warn_lifetimes,
+    warn_providers,
     warn_empty,
     warn_headers,
 )

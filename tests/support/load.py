@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 
 from tests.support.gateway import GatewayProcess
+from tests.support.messages import Truncated
+from tests.support.raw import RawClient
 
 
 class Canaries:
@@ -56,6 +58,65 @@ class Canaries:
         assert not self.failures, self.failures[:5]
         assert self.seconds
         assert self.p99() < within, f"p99 {self.p99():.2f} s of {len(self.seconds)}"
+
+
+class KeepAliveLoad:
+    """Clients that keep their connections, as browsers and proxies do; every request must be answered.
+
+    A connection is only given up where an answer says so. While ``refusals_are_fine`` is set, a new one
+    may be refused, or reset before its first answer (it was in the queue of a listener that closed).
+    """
+
+    def __init__(self, port: int, target: str, *, clients: int = 6, headers: str = "", ok: int = 200) -> None:
+        self.answered = 0
+        self.failures: list[str] = []
+        self.refusals_are_fine = threading.Event()
+        self._port = port
+        self._ok = ok
+        self._request = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n"
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> KeepAliveLoad:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                client = RawClient(self._port, timeout=15)
+            except OSError as error:
+                if self.refusals_are_fine.is_set():
+                    return
+                self.failures.append(f"connect: {error!r}")
+                time.sleep(0.05)
+                continue
+            with client:
+                self._use(client)
+
+    def _use(self, client: RawClient) -> None:
+        used = False
+        while not self._over.is_set():
+            try:
+                client.send(self._request)
+                answer = client.answer()
+            except (OSError, AssertionError, Truncated) as error:
+                if used or client.buffer or not self.refusals_are_fine.is_set():
+                    self.failures.append(repr(error))
+                return
+            used = True
+            if answer.status != self._ok:
+                self.failures.append(f"status {answer.status}")
+            self.answered += 1
+            if (answer.get("Connection") or "").lower() == "close":
+                return
+            time.sleep(0.002)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
+    {http}
     map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
     server {{
         listen 127.0.0.1:{port} ssl;
@@ -41,11 +42,12 @@ http {{
 
 
 class Nginx:
-    """nginx with one TLS server; ``server`` is the inside of its server block."""
+    """nginx with one TLS server; ``server`` is the inside of its server block, ``http`` what stands before it."""
 
-    def __init__(self, directory: Path, server: str) -> None:
+    def __init__(self, directory: Path, server: str, http: str = "") -> None:
         self._directory = directory
         self._server = server
+        self._http = http
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +74,7 @@ class Nginx:
         config.write_text(
             _CONFIG.format(
                 directory=self._directory, port=self.port, certificate=self.certificate, key=self._key,
-                server=self._server,
+                server=self._server, http=self._http,
             )
         )  # fmt: skip
         log = (self._directory / "nginx.log").open("wb")

@@ -1,0 +1,252 @@
+"""Parent and workers: what dies is replaced, what is reloaded or stopped loses no request, endings reach all."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.conftest import StartGateway
+from tests.support.gateway import Config, GatewayProcess, gateway_config, route
+from tests.support.load import KeepAliveLoad
+from tests.support.nginx import Nginx
+from tests.support.raw import RawClient
+from tests.support.upstream import RecorderUpstream
+from tests.support.users import ALICE
+from tests.support.visitor import Visitor, form_fields, logged_in
+from tests.support.waiting import wait_for
+
+
+def workers_of(gateway: GatewayProcess) -> list[int]:
+    """Return the pids of its workers."""
+    return gateway.pids()[1:]
+
+
+def config_for(recorder: RecorderUpstream, *, workers: int | str = 2, **more: object) -> Config:
+    """Return a configuration of several workers with one public app and one for users."""
+    return gateway_config(
+        route("open", "/open", recorder.url, public=True),
+        route("app", "/", recorder.url),
+        **{"workers": workers, **more},
+    )
+
+
+def statuses(visitor: Visitor, count: int = 16) -> set[int]:
+    """Return what requests on connections of their own get; with two workers both have had some."""
+    return {visitor.get("/x").status for _ in range(count)}
+
+
+def metric(gateway: GatewayProcess, line: str) -> float:
+    """Return one value of the metrics page; 0 where it is not there."""
+    found = re.search(rf"^{re.escape(line)} (\S+)$", gateway.admin("/metrics"), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_as_many_workers_as_configured(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """Each worker is a process, and what they count is told as one sum."""
+    gateway = start_gateway(config_for(recorder, workers=3))
+    assert len(workers_of(gateway)) == 3
+    for _ in range(30):
+        assert Visitor(gateway).get("/open/x").status == 200
+    assert metric(gateway, 'gateway_requests_total{route="open",status="200"}') == 30
+
+
+def test_automatic_workers(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """`workers: auto` starts at least one, and no more than there are processors."""
+    gateway = start_gateway(config_for(recorder, workers="auto"))
+    assert 1 <= len(workers_of(gateway)) <= len(os.sched_getaffinity(0))
+    assert Visitor(gateway).get("/open/x").status == 200
+
+
+def test_logout_reaches_every_worker_at_once(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """When the answer to a logout is there, no worker knows the session any more."""
+    gateway = start_gateway(config_for(recorder))
+    for _ in range(5):
+        alice = logged_in(gateway, ALICE)
+        assert statuses(alice) == {200}
+        cookies = dict(alice.cookies)
+        assert alice.logout().status == 303
+        alice.cookies = cookies
+        assert statuses(alice) == {401}
+
+
+def test_worker_that_hangs_does_not_hold_up_a_logout(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """A stopped process takes no notice; the others do, and the user gets an answer, as do the metrics."""
+    gateway = start_gateway(config_for(recorder))
+    alice = logged_in(gateway, ALICE)
+
+    def head(method: str, target: str) -> str:
+        return f"{method} {target} HTTP/1.1\r\nHost: {gateway.authority}\r\nCookie: {alice.cookie_header()}\r\n"
+
+    with RawClient(gateway.port) as client:
+        client.send(head("GET", "/_gateway/logout") + "\r\n")
+        page = client.answer()
+        alice.keep_cookies(page)
+        stopped = 0
+        for pid in workers_of(gateway):
+            os.kill(pid, signal.SIGSTOP)
+            client.send(head("GET", "/x") + "\r\n")
+            if not client.is_quiet(1.0):
+                stopped = pid  # the connection is with another one
+            else:
+                os.kill(pid, signal.SIGCONT)
+            assert client.answer().status == 200
+            if stopped:
+                break
+        assert stopped
+        try:
+            form = urlencode({"csrf_token": form_fields(page.text())["csrf_token"]})
+            client.send(
+                head("POST", "/_gateway/logout")
+                + "Content-Type: application/x-www-form-urlencoded\r\n"
+                + f"Content-Length: {len(form)}\r\n\r\n{form}"
+            )
+            assert client.answer().status == 303
+            client.send(head("GET", "/x") + "\r\n")
+            assert client.answer().status == 401
+            assert "gateway_requests_total" in gateway.admin("/metrics")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+
+
+def test_31_killed_worker_is_replaced(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """A worker that is killed costs its own requests only; within two seconds there is another, and it knows all."""
+    gateway = start_gateway(config_for(recorder))
+    alice, gone = logged_in(gateway, ALICE), logged_in(gateway, ALICE)
+    cookies = dict(gone.cookies)
+    gone.logout()
+    gone.cookies = cookies
+    clients = 6
+    with KeepAliveLoad(gateway.port, "/open/x", clients=clients) as load:
+        for _ in range(3):
+            before = workers_of(gateway)
+            wait_for(lambda seen=load.answered: load.answered > seen + 50, 10, "load")  # type: ignore[misc]
+            os.kill(before[0], signal.SIGKILL)
+            killed = time.monotonic()
+            wait_for(lambda: len(set(workers_of(gateway)) - {before[0]}) == 2, 10, "another worker")
+            assert time.monotonic() - killed < 5
+            time.sleep(0.3)
+    assert len(load.failures) <= 3 * clients, load.failures
+    assert statuses(alice) == {200}
+    assert statuses(gone) == {401}
+    assert metric(gateway, "gateway_worker_restarts_total") == 3
+    assert any("another takes its place" in line for line in gateway.stderr)
+
+
+def test_workers_stop_when_the_parent_dies(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """A parent that is killed leaves no worker behind that nobody can tell anything."""
+    gateway = start_gateway(config_for(recorder))
+    pids = workers_of(gateway)
+    gateway.kill()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10, "the workers to end")
+
+
+def test_34_reload_under_load(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """Twenty reloads under load lose no request; what is new holds for new requests; a running stream goes on."""
+    config = config_for(recorder)
+    gateway = start_gateway(config)
+    alice = logged_in(gateway, ALICE)
+    with (
+        KeepAliveLoad(gateway.port, "/open/x") as load,
+        KeepAliveLoad(gateway.port, "/x", headers=f"Cookie: {alice.cookie_header()}\r\n") as known,
+    ):
+        for number in range(20):
+            extra = route(f"new-{number}", f"/new-{number}", recorder.url, public=True)
+            gateway.reload({**config, "routes": [*config["routes"], extra]})
+            wait_for(lambda n=number: Visitor(gateway).get(f"/new-{n}/x").status == 200, 20, "the new route")  # type: ignore[misc]
+    assert not load.failures, load.failures[:5]
+    assert not known.failures, known.failures[:5]
+    assert load.answered > 100
+    assert known.answered > 100
+    wait_for(lambda: len(workers_of(gateway)) == 2, 20, "the old workers to end")
+
+
+def test_33_bad_configuration_is_told_by_the_metrics(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """After a failed reload the metric is 0, after a good one 1."""
+    gateway = start_gateway(config_for(recorder))
+    line = "gateway_config_last_reload_successful"
+    assert metric(gateway, line) == 1
+    good = gateway.config
+    gateway.config_file.write_text("routes: [")
+    gateway.reload_as_it_is()
+    wait_for(lambda: metric(gateway, line) == 0, 10, "the metric")
+    gateway.reload(good)
+    wait_for(lambda: metric(gateway, line) == 1, 10, "the metric")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_32_stop_under_load(start_gateway: StartGateway, recorder: RecorderUpstream, workers: int) -> None:
+    """On SIGTERM every request on a connection that is open is answered, the last one with `close`; exit code 0."""
+    gateway = start_gateway(config_for(recorder, workers=workers, limits={"leave_time": "1s"}))
+    with KeepAliveLoad(gateway.port, "/open/x") as load:
+        wait_for(lambda: load.answered > 100, 20, "load")
+        load.refusals_are_fine.set()
+        assert gateway.terminate() == 0
+    assert not load.failures, load.failures[:5]
+    gateway.assert_no_traceback()
+
+
+def test_readiness_goes_before_the_listener(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """For `limits.leave_time` after SIGTERM /readyz says 503 while connections are still taken."""
+    gateway = start_gateway(config_for(recorder, limits={"leave_time": "3s"}))
+    gateway.signal(signal.SIGTERM)
+
+    def readiness() -> int:
+        with RawClient(gateway.admin_port) as client:
+            client.send(f"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{gateway.admin_port}\r\nConnection: close\r\n\r\n")
+            return client.answer().status
+
+    wait_for(lambda: readiness() == 503, 2, "not ready")
+    answer = Visitor(gateway).get("/open/x")
+    assert answer.status == 200
+    assert gateway.wait(20) == 0
+
+
+def test_32_one_of_two_instances_stops(
+    start_gateway: StartGateway, recorder: RecorderUpstream, tmp_path: Path
+) -> None:
+    """Behind a balancer that tries the other instance where one refuses, a rolling stop loses no request."""
+    config = config_for(recorder, limits={"leave_time": "1s"})
+    first, second = start_gateway(config), start_gateway(config)
+    upstreams = "".join(f"server 127.0.0.1:{gateway.port} max_fails=1 fail_timeout=1s;" for gateway in (first, second))
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    front = Nginx(
+        folder,
+        "location / { proxy_pass http://gateways; proxy_http_version 1.1; proxy_set_header Connection '';"
+        " proxy_set_header Host $host; proxy_next_upstream error timeout; }",
+        http=f"upstream gateways {{ {upstreams} keepalive 8; }}",
+    )
+    failures: list[str] = []
+    over = threading.Event()
+    answered = 0
+
+    def ask() -> None:
+        nonlocal answered
+        while not over.is_set():
+            with RawClient(front.port, tls=front.client_tls()) as client:
+                client.send("GET /open/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                status = client.answer().status
+            answered += 1
+            if status != 200:
+                failures.append(str(status))
+
+    with front:
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: answered > 50, 20, "load")
+        assert first.terminate() == 0
+        seen = answered
+        wait_for(lambda: answered > seen + 50, 20, "load on the other")
+        over.set()
+        for thread in threads:
+            thread.join(20)
+    assert not failures, failures[:5]
+    assert answered > 100
