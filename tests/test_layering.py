@@ -29,12 +29,17 @@ class Layer:
     """Packages; ``name in file.py`` allows one in that file alone."""
 
 
+ROOT_MODULES = (
+    "supervisor", "generation", "shared", "workers", "worker", "one_process", "channel", "assembly", "stores",
+)  # fmt: skip
+
 LAYERS = (
     Layer("errors", "", ""),
     Layer("core", "errors", ""),
     Layer("wire", "errors, core", ""),
-    Layer("sessions", "errors, core", "cryptography in seal.py"),
-    Layer("login", "errors, core", "cryptography, aiohttp"),
+    Layer("database", "errors", ""),
+    Layer("sessions", "errors, core, database", "cryptography in seal.py"),
+    Layer("login", "errors, core, database", "cryptography, aiohttp, joserfc"),
     Layer("proxy", "errors, core, wire, sessions", ""),
     Layer(
         "control", "errors, core, sessions, login", "aiohttp, aiohttp_session, jinja2, markupsafe, prometheus_client"
@@ -44,8 +49,8 @@ LAYERS = (
     Layer("logs", "errors, core, proxy", ""),
     Layer("demo", EVERYTHING, EVERYTHING),
     Layer("cli", EVERYTHING, EVERYTHING),
-    Layer("supervisor", EVERYTHING, EVERYTHING),
-    Layer("worker", EVERYTHING, EVERYTHING),
+    # The composition root.
+    *(Layer(name, EVERYTHING, EVERYTHING) for name in ROOT_MODULES),
 )
 
 

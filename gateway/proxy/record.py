@@ -7,6 +7,8 @@ does not wait for it).
 from __future__ import annotations
 
 import os
+import select
+import stat
 import time
 from json.encoder import encode_basestring_ascii as quote
 from queue import SimpleQueue
@@ -22,6 +24,7 @@ class LineWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         self._lines: list[str] = []
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._queued = 0
@@ -52,8 +55,10 @@ class LineWriter:
         while (data := self._queue.get()) is not None:
             left = memoryview(data)
             while left:
+                # Into a pipe whole lines of several workers only mix whole in pieces that are written at once.
+                size = _whole_lines(data, len(data) - len(left)) if self._is_pipe else len(left)
                 try:
-                    left = left[os.write(self._descriptor, left) :]
+                    left = left[os.write(self._descriptor, left[:size]) :]
                 except BlockingIOError:
                     # Shared with somebody who made it non-blocking: wait here, where nobody minds.
                     time.sleep(0.05)
@@ -67,6 +72,12 @@ class LineWriter:
         self.flush()
         self._queue.put(None)
         self._worker.join(timeout)
+
+
+def _whole_lines(data: bytes, start: int) -> int:
+    """Return how many bytes from ``start`` on hold as many whole lines as a pipe takes at once (pipe(7), PIPE_BUF)."""
+    end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+    return (end or data.find(b"\n", start) + 1 or len(data)) - start
 
 
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))

@@ -208,3 +208,30 @@ def test_closing_does_not_wait_for_ever(pipe: Pipe) -> None:
     closing.join(10)
     assert not closing.is_alive()
     pipe.read_all()
+
+
+def test_lines_of_two_writers_into_one_pipe_stay_whole() -> None:
+    """Several workers share one standard output: batches larger than a pipe takes at once mix line by line."""
+    reading, writing = os.pipe()
+    writers = [LineWriter(writing) for _ in range(2)]
+    found = bytearray()
+
+    def read() -> None:
+        while piece := os.read(reading, 1000):
+            found.extend(piece)
+
+    reader = Thread(target=read)
+    reader.start()
+    lines = [mark * 150 + "\n" for mark in "ab"]
+    for _ in range(200):
+        for writer, line in zip(writers, lines, strict=True):
+            for _ in range(60):
+                writer.write(line)
+            writer.flush()
+    for writer in writers:
+        writer.close(20.0)
+    os.close(writing)
+    reader.join(20)
+    os.close(reading)
+    assert sorted(set(found.decode().splitlines(keepends=True))) == lines
+    assert found.count(b"\n") == 200 * 60 * 2
