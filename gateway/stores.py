@@ -3,32 +3,94 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
+from gateway.core.redis_address import RedisAddress
 from gateway.errors import ConfigError, Problem, StoreUnavailable
-from gateway.login.throttle import LoginThrottle, MemoryThrottle
+from gateway.login.shared_throttle import SharedThrottle
+from gateway.login.sqlite_throttle import SqliteThrottle
+from gateway.login.throttle import FallbackThrottle, LoginThrottle, MemoryThrottle
 from gateway.sessions.cookie_store import CookieStore
+from gateway.sessions.handovers import Handovers
 from gateway.sessions.recent import RecentSessions
+from gateway.sessions.redis_client import RedisClient
+from gateway.sessions.redis_handovers import RedisHandovers
+from gateway.sessions.redis_store import RedisStore, records_prefix
+from gateway.sessions.redis_values import RedisValues
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
+from gateway.sessions.sqlite_store import SqliteStore
 from gateway.sessions.store import SessionStore
 from gateway.settings.settings import Settings
 
 Announce = Callable[[], Awaitable[None]]
+"""Lets the other processes of this host look at what ended on disk; returns when they have."""
+T = TypeVar("T")
 
 
 def make_store(settings: Settings, announce: Announce) -> SessionStore:
-    """Return the session store that the settings ask for. Raises ConfigError."""
-    longest = max(settings.lifetimes.absolute, settings.lifetimes.remember or 0.0)
-    try:
-        revocations = Revocations(settings.state_dir / "revocations.sqlite", longest, time.time())
-    except StoreUnavailable as error:
-        raise ConfigError([Problem(settings.where("state_dir"), "state_dir", str(error))]) from error
-    keys = KeyRing(settings.keys, os.urandom)
-    return CookieStore(keys, revocations, RecentSessions(settings.memory), settings.lifetimes, time.time, announce)
+    """Return the session store that the settings ask for; the network is first touched by its `start`.
+
+    Raises ConfigError.
+    """
+    keys, recent = KeyRing(settings.keys, os.urandom), RecentSessions(settings.memory)
+    lifetimes, folder, address = settings.lifetimes, settings.state_dir, settings.redis
+
+    def cookie_store() -> SessionStore:
+        longest = max(lifetimes.absolute, lifetimes.remember or 0.0)
+        revocations = Revocations(folder / "revocations.sqlite", longest, time.time())
+        return CookieStore(keys, revocations, recent, lifetimes, time.time, announce)
+
+    def sqlite_store() -> SessionStore:
+        return SqliteStore(folder / "sessions.sqlite", keys, recent, lifetimes, time.time, os.urandom, announce)
+
+    if address is not None:
+        client = redis_client(settings, address, follow=records_prefix(address))
+        return RedisStore(client, keys, recent, lifetimes, settings.grace, time.time, os.urandom)
+    makers = {"cookie": cookie_store, "sqlite": sqlite_store}
+    return _opened(settings, makers[settings.store])
 
 
 def make_throttle(settings: Settings) -> LoginThrottle:
-    """Return the throttle of logins."""
-    return MemoryThrottle(time.monotonic)
+    """Return the throttle of logins, shared in Redis where sessions are, else in a file. Raises ConfigError."""
+    key, address = KeyRing(settings.keys, os.urandom).derive("throttle")[0], settings.redis
+
+    def in_file() -> LoginThrottle:
+        return SqliteThrottle(settings.state_dir / "throttle.sqlite", time.time, key)
+
+    shared: LoginThrottle
+    if address is not None:
+        shared = SharedThrottle(RedisValues(redis_client(settings, address), "throttle"), time.time, key)
+    else:
+        shared = _opened(settings, in_file)
+    return FallbackThrottle(shared, MemoryThrottle(time.monotonic))
+
+
+def make_handovers(settings: Settings, memory: Handovers) -> Handovers:
+    """Return where sessions on their way between hosts are: in Redis where sessions are, else in this process.
+
+    Raises ConfigError.
+    """
+    if settings.redis is None:
+        return memory
+    return RedisHandovers(redis_client(settings, settings.redis), KeyRing(settings.keys, os.urandom))
+
+
+def redis_client(settings: Settings, address: RedisAddress, *, follow: str = "") -> RedisClient:
+    """Return a client, not started yet, that follows the keys with this beginning. Raises ConfigError."""
+    try:
+        return RedisClient(address, follow=follow)
+    except (OSError, ssl.SSLError) as error:
+        text = f"a certificate file cannot be used: {error}"
+        raise ConfigError([Problem(settings.where("session.redis"), "session.redis", text)]) from error
+
+
+def _opened(settings: Settings, make: Callable[[], T]) -> T:
+    """Make what opens a file of ``state_dir``; say where that is configured if it cannot be."""
+    try:
+        return make()
+    except StoreUnavailable as error:
+        raise ConfigError([Problem(settings.where("state_dir"), "state_dir", str(error))]) from error

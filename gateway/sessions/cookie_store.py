@@ -1,24 +1,33 @@
-"""The sealed-cookie store: the whole session travels in the cookie; kept here is only what was ended."""
+"""The sealed-cookie store: the whole session travels in the cookie; kept here is only what was ended.
+
+    CookieStore(keys, revocations, recent, lifetimes, clock, announce)
+
+The store closes its `Revocations`, of which every process opens its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
+from gateway.sessions.finish import Announce, alone, announced, finish
 from gateway.sessions.payload import dump_session, parse_session
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import Opened
+from gateway.sessions.terms import Terms
 
 PURPOSE = "session"
-CLOCK_LEEWAY = 60.0
-"""Seconds that a session may seem to come from the future."""
 
 
 class CookieStore:
     """A `SessionStore` whose tokens are the sessions."""
+
+    lists = False
+    """Only the browsers know their sealed sessions."""
 
     def __init__(
         self,
@@ -27,13 +36,14 @@ class CookieStore:
         recent: RecentSessions,
         lifetimes: Lifetimes,
         clock: Callable[[], float],
+        announce: Announce = alone,
     ) -> None:
         self._keys = keys
-        self._lifetimes = lifetimes
-        self._renewal_interval = lifetimes.renewal_interval()
+        self._terms = Terms(lifetimes)
         self._revocations = revocations
         self._recent = recent
         self._clock = clock
+        self._announce = announce
         self.peek = recent.get
         revocations.empties(recent)
 
@@ -43,30 +53,15 @@ class CookieStore:
     async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
         """Open a sealed session. Raises BadToken where it is forged, over or ended."""
         session = parse_session(self._keys.open(PURPOSE, token))
-        if session.created > now + CLOCK_LEEWAY:
-            raise BadToken("the session is from the future: the clock was set back")
-        if self._end(session) <= now:
-            raise BadToken("the session is over")
+        self._terms.admit(session, now)
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
-        opened = self._opened(session, token)
-        if not self._keys.seals_with_first(token):
-            opened.renew_at = 0.0
-        return opened
-
-    def _opened(self, session: Session, token: str) -> Opened:
-        opened = Opened(session, token, self._end(session))
-        if session.idle is not None:
-            opened.renew_at = session.seen + self._renewal_interval
+        held = self._recent.get(token)
+        if held is not None:
+            return held
+        opened = self._terms.opened(session, token, current_key=self._keys.seals_with_first(token))
         self._recent.put(opened)
         return opened
-
-    def _end(self, session: Session) -> float:
-        """Return when a session ends by what it says and by the lifetimes of today, which may be shorter."""
-        limits = self._lifetimes
-        if session.idle is None:
-            return min(session.ends(), session.created + (limits.remember or 0.0))
-        return min(session.ends(), session.created + limits.absolute, session.seen + limits.idle)
 
     def is_over(self, opened: Opened, now: float) -> bool:
         """Tell whether a session in use has run out or was ended."""
@@ -77,7 +72,9 @@ class CookieStore:
         """Seal a session, under a new token each time. Raises BadToken where it was ended meanwhile."""
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
-        return self._opened(session, self._keys.seal(PURPOSE, dump_session(session)))
+        opened = self._terms.opened(session, self._keys.seal(PURPOSE, dump_session(session)))
+        self._recent.put(opened)
+        return opened
 
     async def replace(self, old: Session | None, new: Session) -> Opened:
         """Seal ``new``, end ``old``."""
@@ -87,15 +84,22 @@ class CookieStore:
 
     async def revoke(self, session: Session | SessionSummary) -> None:
         """End a session; every token that was ever sealed for it is refused from now on."""
-        await self._revocations.add(session, self._clock())
+        await self._end(self._revocations.add(session, self._clock()))
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` created before or at ``now``."""
-        await self._revocations.add_user(user, now)
+        await self._end(self._revocations.add_user(user, now))
 
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""
-        await self._revocations.add_all(now)
+        await self._end(self._revocations.add_all(now))
+
+    async def _end(self, writing: Coroutine[None, None, None]) -> None:
+        async def work() -> None:
+            await writing
+            await announced(self._announce)
+
+        await finish(work(), "end a session")
 
     async def list(self, user: str) -> list[SessionSummary]:
         """Return nothing: only the browsers know their sealed sessions."""
@@ -111,4 +115,4 @@ class CookieStore:
 
     async def close(self) -> None:
         """Close the ledger."""
-        self._revocations.close()
+        await asyncio.to_thread(self._revocations.close)

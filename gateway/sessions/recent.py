@@ -21,8 +21,8 @@ class RecentSessions:
         self._capacity = max(1, capacity)
         self._young: dict[str, Opened] = {}
         self._old: dict[str, Opened] = {}
-        self._tokens: dict[str, set[str]] = {}
-        """By handle."""
+        self._tokens: dict[str, tuple[str, ...]] = {}
+        """By handle. Nearly all have one, and a set of one would take 160 bytes more."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -39,9 +39,12 @@ class RecentSessions:
 
     def put(self, opened: Opened) -> None:
         """Remember an opened session."""
-        self._young.pop(opened.token, None)
-        self._old.pop(opened.token, None)
-        self._tokens.setdefault(opened.session.handle, set()).add(opened.token)
+        token, handle = opened.token, opened.session.handle
+        self._young.pop(token, None)
+        self._old.pop(token, None)
+        known = self._tokens.get(handle, ())
+        if token not in known:
+            self._tokens[handle] = (*known, token)
         self._add(opened)
 
     def _add(self, opened: Opened) -> None:
@@ -52,11 +55,12 @@ class RecentSessions:
         self._young[opened.token] = opened
 
     def _forget_token(self, opened: Opened) -> None:
-        tokens = self._tokens.get(opened.session.handle)
-        if tokens:
-            tokens.discard(opened.token)
-            if not tokens:
-                del self._tokens[opened.session.handle]
+        handle = opened.session.handle
+        left = tuple(token for token in self._tokens.get(handle, ()) if token != opened.token)
+        if left:
+            self._tokens[handle] = left
+        else:
+            self._tokens.pop(handle, None)
 
     def forget(self, handle: str) -> None:
         """Drop every token of a session; what still holds one of them sees that it is over."""
@@ -65,6 +69,26 @@ class RecentSessions:
                 opened = generation.pop(token, None)
                 if opened is not None:
                     opened.until = 0.0
+
+    def doubt(self, handle: str) -> None:
+        """Drop every token of a session that somebody else has changed; what still holds one has to ask again."""
+        for token in self._tokens.pop(handle, ()):
+            for generation in (self._young, self._old):
+                opened = generation.pop(token, None)
+                if opened is not None:
+                    opened.doubtful = True
+
+    def doubt_all(self) -> None:
+        """Let whatever holds a session ask again; they are kept."""
+        for generation in (self._young, self._old):
+            for opened in generation.values():
+                opened.doubtful = True
+
+    def clear(self) -> None:
+        """Drop everything; what still holds a session has to ask again."""
+        self.doubt_all()
+        self._young, self._old = {}, {}
+        self._tokens.clear()
 
     def forget_user(self, user: str, created_until: float) -> None:
         """Drop the sessions of a user that were created at or before a time."""

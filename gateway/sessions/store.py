@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.session import Session, SessionSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Header lines for one upstream, ready to be sent."""
+
+    data: bytes
+    stale_at: float = float("inf")
+    """From when on they are to be made anew, by the clock of the event loop."""
 
 
 @dataclass(slots=True)
@@ -16,8 +26,10 @@ class Opened:
     token: str
     until: float
     """The session's end by this token, seconds since the epoch: see `Session.ends`."""
-    headers: dict[str, bytes] = field(default_factory=dict)
-    """Identity header bytes by route name, made once per session and route."""
+    lines: bytes | None = None
+    """Identity header lines for the routes without a token, made at the first request."""
+    headers: dict[str, Prepared] | None = None
+    """Those with a token by route name, made again before it ends; None until there is one."""
     renew_at: float = float("inf")
     """From when on the session is to be written anew, seconds since the epoch."""
     renewing: bool = False
@@ -32,6 +44,22 @@ class Opened:
         while opened.renewed is not None:
             opened = opened.renewed
         return opened
+
+
+def can_list(store: SessionStore) -> bool:
+    """Tell whether a store knows the sessions of a user; else only the browsers do, and its list is empty."""
+    return bool(getattr(store, "lists", True))
+
+
+def stats_of(store: SessionStore) -> Mapping[str, float]:
+    """Return what a store has counted in this process since its start; nothing where it counts nothing.
+
+    A store that counts has a method ``stats() -> Mapping[str, float]``. Names are snake case: ``errors_KIND``
+    and those in ``_total`` only grow, the others tell what there is now; ``up`` is 1 while the store is trusted.
+    They become metrics by their names, summed over all processes.
+    """
+    stats: Callable[[], Mapping[str, float]] | None = getattr(store, "stats", None)
+    return stats() if stats else {}
 
 
 class SessionStore(Protocol):

@@ -1,200 +1,127 @@
-"""Throttling: who has to wait, for how long, and who must not be locked out by whom."""
+"""The throttle in memory keeps the contract, also as what is left where a shared one fails."""
 
 from __future__ import annotations
 
-import asyncio
+import logging
+from pathlib import Path
 
 import pytest
 
 from gateway.core.peer import parse_address
-from gateway.errors import TooManyAttempts
-from gateway.login.throttle import ACCOUNT, HERE, NETWORK, Attempt, MemoryThrottle, client_network
+from gateway.errors import StoreUnavailable, TooManyAttempts
+from gateway.login.curve import ACCOUNT, HERE
+from gateway.login.throttle import Attempt, FallbackThrottle, LoginThrottle, MemoryThrottle, Ticket, client_network
+from tests.login.throttle_contract import Clock, ThrottleContract, at, fail, wait_of
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
+class TestMemoryThrottle(ThrottleContract):
+    """The whole contract."""
 
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+    async def start(self, directory: Path, clock: Clock) -> LoginThrottle:
+        return MemoryThrottle(clock)
 
 
-@pytest.fixture
-def throttle(clock: Clock) -> MemoryThrottle:
-    return MemoryThrottle(clock)
+class Breakable:
+    """A shared throttle whose store can be down."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.inner = MemoryThrottle(clock)
+        self.works = True
+
+    def _check(self) -> None:
+        if not self.works:
+            raise StoreUnavailable("the disk is full")
+
+    async def begin(self, attempt: Attempt) -> Ticket:
+        self._check()
+        return await self.inner.begin(attempt)
+
+    async def succeeded(self, ticket: Ticket) -> None:
+        self._check()
+        await self.inner.succeeded(ticket)
+
+    async def abandoned(self, ticket: Ticket) -> None:
+        self._check()
+        await self.inner.abandoned(ticket)
+
+    async def close(self) -> None:
+        self.works = False
 
 
-def at(network: str = "192.0.2.1/32", user: str = "alice", device: str = "") -> Attempt:
-    return Attempt(user, network, device)
+class TestFallbackThrottle(ThrottleContract):
+    """The contract while the shared throttle works."""
+
+    works = True
+
+    async def start(self, directory: Path, clock: Clock) -> LoginThrottle:
+        shared = Breakable(clock)
+        shared.works = self.works
+        return FallbackThrottle(shared, MemoryThrottle(clock))
 
 
-async def wait_of(throttle: MemoryThrottle, attempt: Attempt) -> int:
-    """Make an attempt that fails; return 0, or for how long it has to wait."""
-    try:
-        await throttle.begin(attempt)
-    except TooManyAttempts as error:
-        return error.retry_after
-    return 0
+class TestFallbackThrottleAlone(TestFallbackThrottle):
+    """The contract while it does not."""
+
+    works = False
 
 
-async def fail(throttle: MemoryThrottle, clock: Clock, attempt: Attempt, times: int) -> list[int]:
-    """Fail as often as said, each time as soon as possible; return the waits before each."""
-    waits = []
-    for _ in range(times):
-        wait = await wait_of(throttle, attempt)
-        if wait:
-            clock.now += wait
-            assert await wait_of(throttle, attempt) == 0
-        waits.append(wait)
-    return waits
-
-
-async def test_the_first_failures_are_free_then_waits_double_up_to_minutes(
-    throttle: MemoryThrottle, clock: Clock
-) -> None:
-    waits = await fail(throttle, clock, at(), 20)
-    assert waits[:6] == [0] * 6
-    assert waits[6:10] == [2, 4, 8, 16]
-    # Somewhat less than double later on, for the waiting itself lets failures be forgotten.
-    assert waits == sorted(waits)
-    assert 200 < waits[-1] <= HERE.longest
-
-
-async def test_an_attempt_that_came_too_early_does_not_make_the_wait_longer(
-    throttle: MemoryThrottle, clock: Clock
-) -> None:
-    await fail(throttle, clock, at(), 9)
-    first = await wait_of(throttle, at())
-    assert first == 16
-    for _ in range(100):
-        assert await wait_of(throttle, at()) == first
-    clock.now += first
+async def test_a_store_that_fails_opens_no_door(caplog: pytest.LogCaptureFixture) -> None:
+    """What was counted together before counts on in memory; the log says so, once, and when it is over."""
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    shared = Breakable(clock)
+    throttle = FallbackThrottle(shared, MemoryThrottle(clock))
+    assert await fail(throttle, clock, at(), HERE.free + 1) == [0] * (HERE.free + 1)
+    shared.works = False
+    assert [await wait_of(throttle, at()) for _ in range(3)] == [2, 2, 2]
+    assert caplog.text.count("in this process alone") == 1
+    shared.works = True
+    assert await wait_of(throttle, at()) == 2
+    clock.now += 2
     assert await wait_of(throttle, at()) == 0
+    assert "together again" in caplog.text
 
 
-async def test_nobody_is_locked_out_for_good(throttle: MemoryThrottle, clock: Clock) -> None:
-    for _ in range(300):
-        await fail(throttle, clock, at(), 1)
-    assert 0 < await wait_of(throttle, at()) <= 300
-    clock.now += 24 * 3600
-    assert await fail(throttle, clock, at(), 6) == [0] * 6
+async def test_a_login_during_which_the_store_fails() -> None:
+    """It succeeds, or is given up, without an error."""
+    clock = Clock()
+    for method in ("succeeded", "abandoned"):
+        shared = Breakable(clock)
+        throttle = FallbackThrottle(shared, MemoryThrottle(clock))
+        for _ in range(50):
+            shared.works = True
+            ticket = await throttle.begin(at(user=method))
+            shared.works = False
+            await getattr(throttle, method)(ticket)
+            shared.works = True
+            await shared.inner.abandoned(ticket)
+        shared.works = False
+        assert await fail(throttle, clock, at(user=method), HERE.free + 1) == [0] * (HERE.free + 1)
 
 
-async def test_failures_are_forgotten_one_by_one(throttle: MemoryThrottle, clock: Clock) -> None:
-    await fail(throttle, clock, at(), 6)
-    clock.now += 3 * HERE.forgiven_after
-    assert await fail(throttle, clock, at(), 4) == [0, 0, 0, 2]
-
-
-async def test_a_success_forgets_the_failures_of_that_account_from_there(
-    throttle: MemoryThrottle, clock: Clock
-) -> None:
-    await fail(throttle, clock, at(), 5)
-    await throttle.succeeded(await throttle.begin(at()))
-    assert await fail(throttle, clock, at(), 6) == [0] * 6
-
-
-async def test_a_success_with_an_own_account_does_not_help_to_guess_others(
-    throttle: MemoryThrottle, clock: Clock
-) -> None:
-    waited = 0
-    for number in range(NETWORK.free + 5):
-        waited += sum(await fail(throttle, clock, at(user=f"user{number}"), 1))
-        await throttle.succeeded(await throttle.begin(at(user="mallory", device="own browser")))
-    assert waited > 0
-
-
-async def test_one_network_may_not_try_many_accounts(throttle: MemoryThrottle, clock: Clock) -> None:
-    waits = [(await fail(throttle, clock, at(user=f"user{number}"), 1))[0] for number in range(NETWORK.free + 4)]
-    assert waits == [0] * (NETWORK.free + 1) + [1, 2, 4]
-
-
-async def test_one_account_may_not_be_tried_from_many_networks(throttle: MemoryThrottle, clock: Clock) -> None:
-    waits = [(await fail(throttle, clock, at(f"198.51.100.{n}/32"), 1))[0] for n in range(ACCOUNT.free + 12)]
-    assert waits[: ACCOUNT.free + 1] == [0] * (ACCOUNT.free + 1)
-    assert waits[ACCOUNT.free + 1 : ACCOUNT.free + 4] == [1, 2, 4]
-    assert max(waits) == ACCOUNT.longest
-
-
-async def attack_from_everywhere(throttle: MemoryThrottle) -> None:
-    for number in range(200):
+async def test_memory_does_not_lock_out_whom_the_store_knows() -> None:
+    """A browser that was known before this process began is let in, though memory has not seen it."""
+    clock = Clock()
+    shared = Breakable(clock)
+    known = at("203.0.113.1/32", device="own browser")
+    await shared.succeeded(await shared.begin(known))
+    throttle = FallbackThrottle(shared, MemoryThrottle(clock))
+    for number in range(ACCOUNT.free + 5):
         await wait_of(throttle, at(f"198.51.100.{number}/32"))
+    with pytest.raises(TooManyAttempts):
+        await throttle.begin(at("203.0.113.2/32"))
+    await throttle.succeeded(await throttle.begin(known))
+    shared.works = False
+    assert await wait_of(throttle, known) == 0
 
 
-async def test_an_attack_from_elsewhere_does_not_lock_out_a_known_network(throttle: MemoryThrottle) -> None:
-    await throttle.succeeded(await throttle.begin(at("203.0.113.1/32")))
-    await attack_from_everywhere(throttle)
-    assert await wait_of(throttle, at("203.0.113.2/32")) > 0
-    await throttle.succeeded(await throttle.begin(at("203.0.113.1/32")))
-
-
-async def test_an_attack_from_anywhere_does_not_lock_out_a_known_browser(
-    throttle: MemoryThrottle, clock: Clock
-) -> None:
-    await throttle.succeeded(await throttle.begin(at("203.0.113.1/32", device="own browser")))
-    await attack_from_everywhere(throttle)
-    for number in range(60):
-        await wait_of(throttle, at("203.0.113.9/32", user=f"user{number}"))
-    assert await wait_of(throttle, at("203.0.113.9/32", device="other browser")) > 0
-    await throttle.succeeded(await throttle.begin(at("203.0.113.9/32", device="own browser")))
-
-
-async def test_a_known_browser_is_known_for_its_account_alone_and_has_waits_of_its_own(
-    throttle: MemoryThrottle, clock: Clock
-) -> None:
-    own = at(device="own browser")
-    await throttle.succeeded(await throttle.begin(own))
-    assert (await fail(throttle, clock, own, 8))[-2:] == [2, 4]
-    await attack_from_everywhere(throttle)
-    assert await wait_of(throttle, at("203.0.113.9/32", user="bob", device="own browser")) == 0
-    for number in range(ACCOUNT.free + 2):
-        await wait_of(throttle, at(f"198.51.100.{number}/32", user="bob"))
-    assert await wait_of(throttle, at("203.0.113.9/32", user="bob", device="own browser")) > 0
-
-
-async def test_an_empty_device_is_nobodys(throttle: MemoryThrottle) -> None:
-    await throttle.succeeded(await throttle.begin(at("203.0.113.1/32", device="")))
-    await attack_from_everywhere(throttle)
-    assert await wait_of(throttle, at("203.0.113.2/32", device="")) > 0
-
-
-async def test_a_burst_of_parallel_attempts_counts_before_any_is_checked(throttle: MemoryThrottle) -> None:
-    outcomes = await asyncio.gather(*(wait_of(throttle, at()) for _ in range(100)))
-    assert outcomes.count(0) == HERE.free + 1
-
-
-async def test_an_attempt_given_up_does_not_count(throttle: MemoryThrottle, clock: Clock) -> None:
-    for _ in range(100):
-        await throttle.abandoned(await throttle.begin(at()))
-    assert await fail(throttle, clock, at(), 6) == [0] * 6
-
-
-async def test_many_parallel_logins_that_succeed_leave_no_trace(throttle: MemoryThrottle, clock: Clock) -> None:
-    for number in range(100):
-        await throttle.succeeded(await throttle.begin(at(f"203.0.113.{number}/32")))
-    assert await wait_of(throttle, at("198.51.100.1/32")) == 0
-
-
-async def test_memory_is_bounded_whatever_names_and_networks_come(clock: Clock) -> None:
-    throttle = MemoryThrottle(clock, records=50, places=20)
+async def test_memory_is_bounded_whatever_names_and_networks_come() -> None:
+    throttle = MemoryThrottle(Clock(), records=50, places=20)
     for number in range(500):
         ticket = await throttle.begin(at(f"198.51.{number // 250}.{number % 250}/32", user="u" * 300 + str(number)))
         await throttle.succeeded(ticket)
         await wait_of(throttle, at(f"203.0.{number // 250}.{number % 250}/32", user=f"user{number}"))
     assert len(throttle) <= 3 * 50 + 20
-
-
-async def test_free_failures_leave_no_time_that_a_clock_set_back_could_stretch(
-    throttle: MemoryThrottle, clock: Clock
-) -> None:
-    await fail(throttle, clock, at(), 5)
-    clock.now -= 500
-    assert await wait_of(throttle, at()) == 0
 
 
 @pytest.mark.parametrize(

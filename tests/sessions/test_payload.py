@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.identity import Identity
-from gateway.core.session import Session
+from gateway.core.session import Session, SessionSummary
 from gateway.errors import BadToken
-from gateway.sessions.payload import VERSION, dump_session, parse_session
+from gateway.sessions.payload import (
+    FIRST,
+    SECOND,
+    VERSION,
+    dump_session,
+    dump_summary,
+    parse_session,
+    parse_summary,
+)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(
@@ -40,7 +49,10 @@ SESSIONS = st.builds(
     TIMES,
     st.none() | st.floats(0, 1e9),
     st.booleans(),
+    TEXTS,
+    TEXTS,
 )
+SUMMARIES = SESSIONS.map(Session.summary)
 
 
 @given(SESSIONS)
@@ -50,6 +62,7 @@ def test_everything_comes_back(session: Session) -> None:
     found = parse_session(dump_session(session))
     assert (found.id, found.identity) == (session.id, session.identity)
     assert (found.idle, found.remembered) == (session.idle, session.remembered)
+    assert (found.address, found.device) == (session.address, session.device)
     for mine, theirs in ((found.created, session.created), (found.seen, session.seen)):
         assert theirs - 0.0011 < mine <= theirs
     assert math.isclose(found.expires, session.expires, rel_tol=0, abs_tol=0.0006)
@@ -72,7 +85,7 @@ def test_the_end_of_32_bits(year: int) -> None:
     assert parse_session(dump_session(session)).ends() == pytest.approx(now + 1800)
 
 
-@pytest.mark.parametrize("version", [b"", b"\x00", b"\x03", b"\xff", b"[", b" \x01"])
+@pytest.mark.parametrize("version", [b"", b"\x00", b"\x04", b"\xff", b"[", b" \x01"])
 def test_another_version_is_no_session(version: bytes) -> None:
     """What an older or newer gateway sealed under another version is discarded, not guessed at."""
     data = dump_session(Session(bytes(16), Identity("a"), 1, 1, 1, None))
@@ -81,13 +94,14 @@ def test_another_version_is_no_session(version: bytes) -> None:
         parse_session(version + data[1:])
 
 
-FIELDS: list[object] = ["00" * 16, 1.5, 2.5, 3.5, None, False, "user", "name", "email", ["a"], "password", {"a": 1}]
+FIRST_FIELDS: list[object] = ["00" * 16, 1.5, 2.5, 3.5, None, False, "user", "name", "email", ["a"], "password"]
+FIELDS: list[object] = [*FIRST_FIELDS, "192.0.2.1", "Firefox on Windows", {"a": 1}]
 ODD: list[object] = [None, True, 1, 1.5, "x", [], {}, [1], ["a", None], {"a": []}, "00" * 15, "00" * 17, 10**400]
 
 
-def is_bad(data: bytes) -> bool:
+def is_bad(data: bytes, version: bytes = SECOND) -> bool:
     try:
-        parse_session(VERSION + data)
+        parse_session(version + data)
     except BadToken:
         return True
     return False
@@ -104,21 +118,63 @@ def test_a_field_of_another_type_is_refused(index: int) -> None:
     assert good <= 6  # numbers for a number, a text for a text, a list or a text for a list
 
 
-@pytest.mark.parametrize("count", [0, 1, 10])
+@pytest.mark.parametrize("count", [0, 1, 10, 12])
 def test_a_field_less_is_refused(count: int) -> None:
     """A session without all its fields is none."""
     assert is_bad(json.dumps(FIELDS[:count]).encode())
 
 
+WHOLE = Session(bytes(16), Identity("u", "n", "e", ("g",), "m", {"a": 1}), 1.5, 2.5, 3.5, 4.5, True, "a", "d")
+HEAD = dump_session(WHOLE)[:50]
+
+
+@pytest.mark.parametrize("size", range(1, len(dump_session(WHOLE)) + 1))
+def test_a_session_that_was_cut_short_is_refused(size: int) -> None:
+    """No part is taken for the whole."""
+    data = dump_session(WHOLE)
+    assert data[:1] == VERSION
+    if size < len(data):
+        assert is_bad(data[:size], b"")
+    else:
+        assert parse_session(data) == WHOLE
+
+
+@pytest.mark.parametrize("at", [17, 25, 33, 41])
+@pytest.mark.parametrize("value", [b"\x7f\xf0" + bytes(6), b"\xff\xf0" + bytes(6), b"\x7f\xf8" + bytes(6)])
+def test_a_time_that_is_no_number_is_refused(at: int, value: bytes) -> None:
+    """Neither infinity nor NaN is a time: with them no session would ever end."""
+    data = dump_session(WHOLE)
+    assert is_bad(data[:at] + value + data[at + 8 :], b"")
+
+
+def test_odd_flags_and_texts_are_refused() -> None:
+    """A flag that is not known, claims that are no object, and bytes that are no text make no session."""
+    data = dump_session(WHOLE)
+    assert data[49] == 7
+    assert is_bad(data[:49] + b"\x08" + data[50:], b"")
+    assert is_bad(data.replace(b'{"a":1}', b"[1]"), b"")
+    assert is_bad(data.replace(b'{"a":1}', b"{"), b"")
+    assert is_bad(data.replace(b"\0n\0", b"\0\xff\0"), b"")
+
+
+def test_a_nul_in_a_text_comes_back() -> None:
+    """What separates the texts may be in one of them: then the session is written in another way."""
+    session = replace(WHOLE, identity=Identity("a\0b", groups=("", "\0")))
+    assert dump_session(session)[:1] == SECOND
+    assert parse_session(dump_session(session)) == session
+
+
 @given(
     st.binary(max_size=60)
     | JSON.map(lambda value: json.dumps(value).encode())
-    | st.lists(JSON, min_size=11, max_size=12).map(lambda value: json.dumps(value).encode())
+    | st.lists(JSON, min_size=13, max_size=14).map(lambda value: json.dumps(value).encode())
 )
 @settings(deadline=None, max_examples=150)
 def test_anything_else_is_a_bad_token(data: bytes) -> None:
     """Nothing but BadToken is ever raised."""
-    is_bad(data)
+    for version in (FIRST, SECOND, VERSION):
+        is_bad(data, version)
+    is_bad(HEAD + data, b"")
     assert is_bad(b"x" + data)
 
 
@@ -126,3 +182,36 @@ def test_anything_else_is_a_bad_token(data: bytes) -> None:
 def test_nothing_may_follow(more: bytes) -> None:
     """A session ends where its bytes end."""
     assert is_bad(json.dumps(FIELDS).encode() + more)
+
+
+@pytest.mark.parametrize("claims", [[], [{"team": "x"}]])
+def test_the_version_before_is_read(claims: list[object]) -> None:
+    """A session sealed before an upgrade goes on; what was not known then is empty."""
+    found = parse_session(FIRST + json.dumps([*FIRST_FIELDS, *claims]).encode())
+    identity = Identity("user", "name", "email", ("a",), "password", claims=dict(*claims))
+    assert found == Session(bytes(16), identity, 1.5, 2.5, 3.5, None, False, "", "")
+    assert parse_session(dump_session(found)) == found
+
+
+@given(SUMMARIES)
+@settings(deadline=None, max_examples=50)
+def test_a_summary_comes_back(summary: SessionSummary) -> None:
+    """What a list tells of a session is kept to the letter."""
+    assert parse_summary(dump_summary(summary)) == summary
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda value: SECOND + json.dumps(value).encode()))
+@settings(deadline=None, max_examples=100)
+def test_anything_else_is_no_summary(data: bytes) -> None:
+    """Another version or shape is a BadToken and nothing else."""
+    with pytest.raises(BadToken):
+        parse_summary(data)
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_a_field_of_a_summary_of_another_type_is_refused(index: int) -> None:
+    """Each field has its type."""
+    fields: list[object] = ["00" * 16, "alice", 1.5, 2.5, 3.5, False, "192.0.2.1", "Firefox"]
+    assert parse_summary(SECOND + json.dumps(fields).encode()).user == "alice"
+    with pytest.raises(BadToken):
+        parse_summary(SECOND + json.dumps([*fields[:index], None, *fields[index + 1 :]]).encode())

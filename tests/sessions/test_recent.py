@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.identity import Identity
-from gateway.core.session import Session
+from gateway.core.session import Session, session_handle
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.store import Opened
 
@@ -19,8 +19,8 @@ def opened(number: int, token: str = "", created: float = 100.0) -> Opened:
     return Opened(session, token or f"token-{number}", 1e9)
 
 
-def session_id(number: int) -> bytes:
-    return number.to_bytes(16, "big")
+def handle(number: int) -> str:
+    return session_handle(number.to_bytes(16, "big"))
 
 
 OPERATIONS = st.lists(
@@ -46,8 +46,8 @@ def test_it_remembers_nothing_wrong(operations: list[tuple[str, int, int]], capa
         elif operation == "get":
             assert memory.get(name) in (None, model.get(name))
         elif operation == "forget":
-            model = {key: value for key, value in model.items() if value.session.id != session_id(number)}
-            memory.forget(session_id(number))
+            model = {key: value for key, value in model.items() if value.session.handle != handle(number)}
+            memory.forget(handle(number))
         else:
             model = {key: value for key, value in model.items() if value.session.identity.user != USERS[number % 2]}
             memory.forget_user(USERS[number % 2], 100.0)
@@ -64,7 +64,7 @@ def test_a_session_that_was_put_again_can_be_forgotten() -> None:
     memory.put(opened(1))
     for number in (4, 5):
         memory.put(opened(number))
-    memory.forget(session_id(1))
+    memory.forget(handle(1))
     assert memory.get("token-1") is None
 
 
@@ -104,11 +104,11 @@ def test_forgetting_reaches_who_still_holds_it() -> None:
     for one in held:
         memory.put(one)
     memory.put(opened(2))
-    memory.forget(session_id(1))
+    memory.forget(handle(1))
     assert [one.token for one in held if memory.get(one.token)] == []
     assert {one.until for one in held} == {0.0}
     assert memory.get("token-2") is not None
-    memory.forget(session_id(1))
+    memory.forget(handle(1))
 
 
 def test_forgetting_a_user() -> None:

@@ -39,8 +39,7 @@ class Ledger:
     def rows(self) -> int:
         """Count what lies in the file."""
         with sqlite3.connect(self.file) as db:
-            tables = ("revoked_session", "revoked_user")
-            count = sum(int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in tables)
+            count = int(db.execute("SELECT count(*) FROM ending").fetchone()[0])
         db.close()
         return count
 
@@ -121,6 +120,90 @@ async def test_what_another_process_ends_is_taken_over(ledger: Ledger) -> None:
     assert ledger.now.covers(session(9, "bob"))
     assert ledger.now.covers(session(9, "dave"))
     assert not ledger.now.covers(session(3, "carol"))
+
+
+async def test_everybody_is_ended_up_to_a_moment(ledger: Ledger) -> None:
+    """Whoever's session was created until then is out; later ones are not, also where the clock was set back since."""
+    await ledger.now.add_all(NOW)
+    await ledger.now.add_all(NOW - 100)
+    for opened in (ledger.now, ledger.reopen()):
+        assert opened.covers(session(1, created=NOW))
+        assert opened.covers(session(2, "bob", created=NOW - 50).summary())
+        assert not opened.covers(session(1, created=NOW + 0.001))
+
+
+async def test_only_what_is_new_is_read(ledger: Ledger) -> None:
+    """Every reading goes on where the last one stopped, whoever deleted old entries meanwhile, also the newest."""
+    other = Revocations(ledger.file, LIFETIME, NOW)
+    await other.add(session(1), NOW)
+    await ledger.now.refresh()
+    later = NOW + LIFETIME + KEEP_BEYOND + PRUNE_EVERY
+    third = Revocations(ledger.file, LIFETIME, later)
+    assert ledger.rows() == 0
+    await third.add(session(2, created=later), later)
+    for number in range(3, 9):
+        await other.add_user("bob", later + number)
+        await ledger.now.refresh()
+        assert ledger.now.covers(session(9, "bob", created=later + number))
+        assert ledger.now.covers(session(2, created=later))
+    assert ledger.rows() == 2
+    other.close()
+    third.close()
+
+
+async def test_a_user_is_ended_by_two_with_clocks_apart(ledger: Ledger) -> None:
+    """The later moment counts, whichever process wrote last, and whatever it had read."""
+    other = Revocations(ledger.file, LIFETIME, NOW)
+    await other.add_user("alice", NOW + 10)
+    await ledger.now.add_user("alice", NOW)
+    await other.refresh()
+    await ledger.now.refresh()
+    other.close()
+    for opened in (ledger.now, other, ledger.reopen()):
+        assert opened.covers(session(1, created=NOW + 5))
+
+
+def make_first_version(file: Path) -> None:
+    """Write a ledger as version 1 had it."""
+    db = sqlite3.connect(file)
+    db.execute("CREATE TABLE revoked_session (id BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID")
+    db.execute(
+        "CREATE TABLE revoked_user (user TEXT PRIMARY KEY, created_until REAL NOT NULL, until REAL NOT NULL)"
+        " WITHOUT ROWID"
+    )
+    handle = bytes.fromhex(session(1).handle)
+    db.execute("INSERT INTO revoked_session VALUES (?, ?)", (handle, NOW + LIFETIME))
+    db.execute("INSERT INTO revoked_user VALUES ('bob', ?, ?)", (NOW, NOW + LIFETIME))
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+
+
+async def test_a_ledger_of_the_version_before_is_kept(tmp_path: Path) -> None:
+    """What had been ended before an upgrade stays ended, in all processes that start at once."""
+    file = tmp_path / "ledger"
+    make_first_version(file)
+    opened = await asyncio.gather(*(asyncio.to_thread(Revocations, file, LIFETIME, NOW) for _ in range(4)))
+    for ledger in opened:
+        assert ledger.covers(session(1))
+        assert ledger.covers(session(2, "bob"))
+        assert not ledger.covers(session(3))
+        ledger.close()
+    with sqlite3.connect(file) as db:
+        found = db.execute("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'revoked%'").fetchone()
+    db.close()
+    assert found == (0,)
+
+
+def test_a_ledger_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
+    """An older program does not start on it, for it could not read what was ended."""
+    file = tmp_path / "ledger"
+    Revocations(file, LIFETIME, NOW).close()
+    db = sqlite3.connect(file)
+    db.execute("PRAGMA user_version = 3")
+    db.close()
+    with pytest.raises(StoreUnavailable, match="newer version"):
+        Revocations(file, LIFETIME, NOW)
 
 
 async def test_ids_do_not_lie_in_the_file(ledger: Ledger) -> None:

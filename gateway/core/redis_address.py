@@ -1,0 +1,49 @@
+"""Where a Redis is and how to speak to it, as a value: one server, servers behind Sentinels, or a Cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+REDIS_PORT = 6379
+SENTINEL_PORT = 26379
+
+
+class Topology(Enum):
+    """How the servers stand to each other."""
+
+    SINGLE = "single"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Everything needed to connect; what opens it is kept out of its text."""
+
+    nodes: tuple[tuple[str, int], ...]
+    """Hosts and ports: the server, the Sentinels, or some servers of the Cluster."""
+    topology: Topology = Topology.SINGLE
+    service: str = ""
+    """The name that the Sentinels know the primary by."""
+    database: int = 0
+    tls: bool = False
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    sentinel_username: str = field(default="", repr=False)
+    sentinel_password: str = field(default="", repr=False)
+    ca: str | None = None
+    """PEM file of the authorities to trust in place of the system's."""
+    certificate: str | None = None
+    key: str | None = None
+    prefix: str = "gateway:"
+    """What the name of every key begins with."""
+
+    def __str__(self) -> str:
+        """Return it for messages, without what opens it."""
+        nodes = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes)
+        scheme = ("rediss" if self.tls else "redis") + (
+            "" if self.topology is Topology.SINGLE else f"+{self.topology.value}"
+        )
+        path = f"/{self.service}" if self.service else ""
+        return f"{scheme}://{nodes}{path}" + ("" if self.topology is Topology.CLUSTER else f"/{self.database}")

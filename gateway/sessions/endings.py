@@ -1,0 +1,153 @@
+"""What was ended before its time: rows of a table that processes share, and in memory to ask.
+
+Each ending has a number that grows, so a process reads only what is new to it. An entry stays until the
+sessions it ends would have ended by themselves. Ids of sessions lie here as hashes, users by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from sqlite3 import Connection
+from weakref import WeakSet
+
+from gateway.core.session import Session, SessionSummary
+from gateway.sessions.recent import RecentSessions
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS ending (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_until REAL NOT NULL,
+    until REAL NOT NULL,
+    UNIQUE (kind, name)
+)
+"""
+SESSION, USER, EVERYBODY = "session", "user", "everybody"
+PRUNE_EVERY = 600.0
+KEEP_BEYOND = 86400.0
+"""Entries outlive the session by a day, for a clock that was ahead and is set back."""
+_NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One ending."""
+
+    kind: str
+    name: str
+    """A session's handle, or a user's name."""
+    created_until: float
+    """Of a user, or of everybody: the sessions that were created until then. Seconds since the epoch."""
+    until: float
+    """When the last of these sessions would have ended by itself."""
+
+
+class Endings:
+    """What one process knows of the table. Its methods without a connection do no I/O."""
+
+    def __init__(self, lifetime: float) -> None:
+        """Begin with nothing; ``lifetime`` is the longest a session can last, in seconds."""
+        self._lifetime = lifetime
+        self._seq = 0
+        self._sessions: dict[str, float] = {}
+        self._users: dict[str, Ending] = {}
+        self._everybody = _NEVER
+        self._memories: WeakSet[RecentSessions] = WeakSet()
+
+    def empties(self, memory: RecentSessions) -> None:
+        """Take what is ended out of ``memory`` from now on; during a reload there are two of them."""
+        self._memories.add(memory)
+
+    def covers(self, session: Session | SessionSummary) -> bool:
+        """Tell whether a session was ended."""
+        if session.created <= self._everybody:
+            return True
+        if self._users:
+            ending = self._users.get(session.user)
+            if ending is not None and session.created <= ending.created_until:
+                return True
+        return bool(self._sessions) and session.handle in self._sessions
+
+    # Endings as values
+
+    def of_session(self, session: Session | SessionSummary) -> Ending:
+        """Return the ending of one session."""
+        return Ending(SESSION, session.handle, 0.0, session.expires)
+
+    def of_user(self, user: str, now: float) -> Ending:
+        """Return the ending of every session of a user that was created up to now."""
+        return Ending(USER, user, now, now + self._lifetime)
+
+    def of_everybody(self, now: float) -> Ending:
+        """Return the ending of every session that was created up to now."""
+        return Ending(EVERYBODY, "", now, now + self._lifetime)
+
+    # Memory
+
+    def apply(self, endings: Iterable[Ending]) -> None:
+        """Hold these endings from now on; the sessions in memory are over at once."""
+        groups = False
+        for ending in endings:
+            if ending.kind == SESSION:
+                self._sessions[ending.name] = max(ending.until, self._sessions.get(ending.name, 0.0))
+                for memory in self._memories:
+                    memory.forget(ending.name)
+                continue
+            groups = True
+            if ending.kind == USER:
+                self._users[ending.name] = _later(ending, self._users.get(ending.name))
+            else:
+                self._everybody = max(ending.created_until, self._everybody)
+        if groups:
+            for memory in self._memories:
+                memory.forget_if(self.covers)
+
+    def prune_memory(self, now: float) -> None:
+        """Forget what matters no more."""
+        limit = now - KEEP_BEYOND
+        self._sessions = {handle: until for handle, until in self._sessions.items() if until > limit}
+        self._users = {name: ending for name, ending in self._users.items() if ending.until > limit}
+
+    # The table; these run in a database's thread
+
+    def new_rows(self, db: Connection) -> list[tuple[int, Ending]]:
+        """Read what this process has not seen yet, its own endings included."""
+        rows = db.execute(
+            "SELECT seq, kind, name, created_until, until FROM ending WHERE seq > ? ORDER BY seq", (self._seq,)
+        )
+        return [(seq, Ending(*values)) for seq, *values in rows]
+
+    def apply_rows(self, rows: list[tuple[int, Ending]]) -> None:
+        """Hold what was read."""
+        if rows:
+            self.apply(ending for _, ending in rows)
+            # Two readings at a time may arrive in either order.
+            self._seq = max(self._seq, rows[-1][0])
+
+
+def write_ending(db: Connection, ending: Ending) -> Ending:
+    """Put an ending into the table under a new number; return it, for one that reached further stays as far."""
+    row = db.execute(
+        "SELECT kind, name, created_until, until FROM ending WHERE kind = ? AND name = ?", (ending.kind, ending.name)
+    ).fetchone()
+    # A clock that was set back must not give back what was ended before.
+    kept = _later(ending, Ending(*row) if row else None)
+    db.execute(
+        "INSERT OR REPLACE INTO ending (kind, name, created_until, until) VALUES (?, ?, ?, ?)",
+        (kept.kind, kept.name, kept.created_until, kept.until),
+    )
+    return kept
+
+
+def prune_endings(db: Connection, now: float) -> None:
+    """Delete what matters no more. The numbers go on: none is given twice."""
+    db.execute("DELETE FROM ending WHERE until <= ?", (now - KEEP_BEYOND,))
+
+
+def _later(ending: Ending, known: Ending | None) -> Ending:
+    if known is None:
+        return ending
+    created_until, until = max(ending.created_until, known.created_until), max(ending.until, known.until)
+    return Ending(ending.kind, ending.name, created_until, until)

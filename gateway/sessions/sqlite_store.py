@@ -1,0 +1,275 @@
+"""The SQLite store: sessions of one host in a file that all its processes share; the cookie holds a key.
+
+    SqliteStore(file, keys, recent, lifetimes, clock, random, announce)
+
+Every process opens the file itself. A record is gone with its session's end; beside it the table of
+endings tells the memories of the other processes, and says of what is open nowhere that it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from sqlite3 import Connection
+
+from gateway.core.session import Lifetimes, Session, SessionSummary
+from gateway.database import Database, version_of
+from gateway.errors import BadToken
+from gateway.sessions.endings import (
+    KEEP_BEYOND,
+    PRUNE_EVERY,
+    SCHEMA,
+    SESSION,
+    USER,
+    Ending,
+    Endings,
+    prune_endings,
+    write_ending,
+)
+from gateway.sessions.finish import Announce, alone, announced, finish
+from gateway.sessions.recent import RecentSessions
+from gateway.sessions.records import Records, new_token, parse_token
+from gateway.sessions.seal import KeyRing
+from gateway.sessions.store import Opened
+from gateway.sessions.terms import Terms
+
+_VERSION = 1
+_TABLE = """
+CREATE TABLE IF NOT EXISTS session (
+    handle TEXT PRIMARY KEY,
+    user TEXT NOT NULL,
+    created REAL NOT NULL,
+    ends REAL NOT NULL,
+    record BLOB NOT NULL,
+    summary BLOB NOT NULL
+) WITHOUT ROWID
+"""
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS session_by_user ON session (user, created)",
+    "CREATE INDEX IF NOT EXISTS session_by_end ON session (ends)",
+)
+_PRUNED_AT_ONCE = 500
+
+
+class SqliteStore:
+    """A `SessionStore` in a file."""
+
+    def __init__(
+        self,
+        file: Path,
+        keys: KeyRing,
+        recent: RecentSessions,
+        lifetimes: Lifetimes,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+        announce: Announce = alone,
+    ) -> None:
+        """Open the file, or make it. Raises StoreUnavailable, which names it, where it cannot be used."""
+        self._records = Records(keys)
+        self._recent = recent
+        self._terms = Terms(lifetimes)
+        self._clock = clock
+        self._random = random
+        self._announce = announce
+        self._pruned = 0.0
+        self._endings = Endings(max(lifetimes.absolute, lifetimes.remember or 0.0))
+        self._endings.empties(recent)
+        self._database = Database(file, _prepare, "the file of sessions")
+        self._endings.apply_rows(self._database.read_now(self._endings.new_rows))
+        self.peek = recent.get
+
+    async def start(self) -> None:
+        """Do nothing: what others end is learnt by `refresh`."""
+
+    # Reading
+
+    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
+        """Open a token as the file has it now. Raises BadToken where it is forged, over or ended."""
+        key = parse_token(token)
+        row = await self._database.read(
+            lambda db: db.execute("SELECT record FROM session WHERE handle = ?", (key.handle,)).fetchone()
+        )
+        if row is None:
+            self._recent.forget(key.handle)
+            raise BadToken("the session is not there, or no more")
+        record: bytes = row[0]
+        session = self._records.open(record, key)
+        self._terms.admit(session, now)
+        self._refuse_ended(session)
+        opened = self._terms.opened(session, token, current_key=self._records.is_current(record))
+        return self._newest(opened)
+
+    def _newest(self, opened: Opened) -> Opened:
+        """Return what memory has for the token if that is no older; else put this there."""
+        held = self._recent.get(opened.token)
+        if held is not None and held.until >= opened.until:
+            return held
+        self._recent.put(opened)
+        return opened
+
+    def _refuse_ended(self, session: Session | SessionSummary) -> None:
+        if self._endings.covers(session):
+            raise BadToken("the session was ended")
+
+    def is_over(self, opened: Opened, now: float) -> bool:
+        """Tell whether a session in use has run out, so far as this process knows, or was ended."""
+        latest = opened.latest()
+        return latest.until <= now or self._endings.covers(latest.session)
+
+    async def list(self, user: str) -> list[SessionSummary]:
+        """Return the sessions of ``user`` that are not over, newest first."""
+        now = self._clock()
+        rows = await self._database.read(
+            lambda db: db.execute(
+                "SELECT summary, handle FROM session WHERE user = ? AND ends > ? ORDER BY created DESC", (user, now)
+            ).fetchall()
+        )
+        found = [summary for row in rows if (summary := self._summary(*row)) is not None]
+        return [each for each in found if self._terms.end_at_most(each) > now and not self._endings.covers(each)]
+
+    def _summary(self, sealed: bytes, handle: str) -> SessionSummary | None:
+        try:
+            return self._records.open_summary(sealed, handle)
+        except BadToken:
+            # Sealed under a key that is gone, so its session opens no more either.
+            return None
+
+    # Writing
+
+    async def save(self, session: Session, token: str | None = None) -> Opened:
+        """Store a new session, or under its ``token`` a changed one. Raises BadToken where that was ended."""
+        self._refuse_ended(session)
+        if token is None:
+            return await finish(self._insert(session, None), "store a session")
+        return await finish(self._update(session, token), "renew a session")
+
+    async def _insert(self, session: Session, ending: Ending | None) -> Opened:
+        token = new_token(session.id, self._random)
+        row = self._row(session, token)
+
+        def work(db: Connection) -> None:
+            if ending is not None:
+                _end(db, ending)
+            try:
+                db.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", row)
+            except sqlite3.IntegrityError:
+                raise BadToken("there is a session of this id already") from None
+
+        await self._database.write(work)
+        if ending is not None:
+            await announced(self._announce)
+        return self._written(session, token)
+
+    async def _update(self, session: Session, token: str) -> Opened:
+        handle, _, _, *values = self._row(session, token)
+
+        def work(db: Connection) -> None:
+            found = db.execute(
+                "UPDATE session SET (ends, record, summary) = (?, ?, ?) WHERE handle = ?", (*values, handle)
+            )
+            if not found.rowcount:
+                raise BadToken("the session is there no more")
+
+        # A renewal that a power cut takes back costs somebody a login; waiting for the disk costs everybody.
+        await self._database.write(work, durable=False)
+        return self._written(session, token)
+
+    def _row(self, session: Session, token: str) -> tuple[str, str, float, float, bytes, bytes]:
+        key = parse_token(token)
+        if key.id != session.id:
+            raise BadToken("the token of another session")
+        record, summary = self._records.seal(session, key.secret), self._records.seal_summary(session)
+        return key.handle, session.user, session.created, self._terms.end(session), record, summary
+
+    def _written(self, session: Session, token: str) -> Opened:
+        # It may have been ended while it was on its way to the disk.
+        self._refuse_ended(session)
+        opened = self._terms.opened(session, token)
+        self._recent.put(opened)
+        return opened
+
+    # Ending
+
+    async def replace(self, old: Session | None, new: Session) -> Opened:
+        """Store ``new`` and end ``old``, both or neither on disk."""
+        self._refuse_ended(new)
+        if old is None:
+            return await self.save(new)
+        ending = self._endings.of_session(old)
+        self._endings.apply([ending])
+        return await finish(self._insert(new, ending), "replace a session")
+
+    async def revoke(self, session: Session | SessionSummary) -> None:
+        """End a session; where the disk does not take that, it is refused by this process all the same."""
+        await self._end(self._endings.of_session(session))
+
+    async def revoke_user(self, user: str, now: float) -> None:
+        """End every session of ``user`` created before or at ``now``."""
+        await self._end(self._endings.of_user(user, now))
+
+    async def revoke_all(self, now: float) -> None:
+        """End every session of everybody that was created before or at ``now``."""
+        await self._end(self._endings.of_everybody(now))
+
+    async def _end(self, ending: Ending) -> None:
+        self._endings.apply([ending])
+
+        async def work() -> None:
+            await self._database.write(lambda db: _end(db, ending))
+            await announced(self._announce)
+
+        await finish(work(), "end a session")
+
+    # Keeping
+
+    async def refresh(self) -> None:
+        """Take over what other processes have ended; now and then delete what is over."""
+        self._endings.apply_rows(await self._database.read(self._endings.new_rows))
+        now = self._clock()
+        if abs(now - self._pruned) > PRUNE_EVERY:
+            self._pruned = now
+            await finish(self._prune(now), "prune sessions")
+
+    async def _prune(self, now: float) -> None:
+        self._endings.prune_memory(now)
+        limit = now - KEEP_BEYOND
+        while await self._database.read(
+            lambda db: db.execute("SELECT 1 FROM session WHERE ends <= ? LIMIT 1", (limit,)).fetchone()
+        ):
+            # Some at a time: whoever logs in meanwhile does not wait for all of them.
+            await self._database.write(lambda db: _delete_over(db, limit), durable=False)
+        await self._database.write(lambda db: prune_endings(db, now), durable=False)
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable unless the file can be read."""
+        await self._database.check()
+
+    async def close(self) -> None:
+        """Close the file when what was begun is done."""
+        await asyncio.to_thread(self._database.close)
+
+
+def _prepare(db: Connection) -> None:
+    if version_of(db, _VERSION) != _VERSION:
+        for statement in (_TABLE, *_INDEXES, SCHEMA, f"PRAGMA user_version = {_VERSION}"):
+            db.execute(statement)
+
+
+def _end(db: Connection, ending: Ending) -> None:
+    """Delete what an ending ends, and tell the other processes."""
+    kept = write_ending(db, ending)
+    if kept.kind == SESSION:
+        db.execute("DELETE FROM session WHERE handle = ?", (kept.name,))
+    elif kept.kind == USER:
+        db.execute("DELETE FROM session WHERE user = ? AND created <= ?", (kept.name, kept.created_until))
+    else:
+        db.execute("DELETE FROM session WHERE created <= ?", (kept.created_until,))
+
+
+def _delete_over(db: Connection, limit: float) -> None:
+    db.execute(
+        "DELETE FROM session WHERE handle IN (SELECT handle FROM session WHERE ends <= ? LIMIT ?)",
+        (limit, _PRUNED_AT_ONCE),
+    )
