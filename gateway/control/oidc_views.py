@@ -1,0 +1,173 @@
+"""Logging in at an identity provider: there with a state that only this browser knows, and back with a code."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from markupsafe import escape
+
+from gateway.control.answers import page, problem, redirect
+from gateway.control.facts import (
+    LOGIN_PATH,
+    OIDC_PATH,
+    PORTAL_PATH,
+    audit_event,
+    host_of,
+    is_navigation,
+    request_id_of,
+    scheme_of,
+    start_path,
+)
+from gateway.control.form import parse_form
+from gateway.control.login_views import ask_for_session, begin_session
+from gateway.control.middleware import RETRY_SECONDS
+from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
+from gateway.control.session_storage import current_session
+from gateway.control.site import SITE
+from gateway.errors import LoginDenied, LoginRefused, ProviderDown
+from gateway.login.redirect import SECRET_BYTES, PendingLogin, RedirectLogin
+
+MAX_QUERY = 16 * 1024
+_log = logging.getLogger("gateway.control")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What somebody is told of a login that came to nothing; never what the provider or the address said."""
+
+    status: int
+    title: str
+    detail: str
+
+
+STALE = Trouble(
+    400,
+    "This sign-in is over",
+    "It was used already, took too long, or was begun in another browser. Please sign in again.",
+)
+REFUSED = Trouble(
+    400, "The sign-in did not work", "What came back from {name} could not be accepted. Please sign in again."
+)
+DENIED = Trouble(
+    403,
+    "Not signed in",
+    "The sign-in at {name} was cancelled, or your account there may not enter. Whoever runs this site can tell.",
+)
+DOWN = Trouble(502, "{name} does not work", "It gave no valid answer, so you are not signed in. Try again in a moment.")
+AWAY = Trouble(503, "{name} is not reachable", "Signing in there is not possible right now. Try again in a moment.")
+
+
+async def begin_login(request: web.Request) -> web.Response:
+    """Send the browser to the provider; on another host than that of ``public_url``, to the latter first."""
+    site = request.app[SITE]
+    login = _login_of(request)
+    next_url = site.next_url(request, request.query.get("next", ""))
+    if await current_session(request) is not None:
+        return redirect(next_url)
+    if site.hands_over(request):
+        return ask_for_session(request, request.query.get("next", ""), login.provider.id)
+    if not site.is_public_host(request):
+        if next_url.startswith("/"):
+            next_url = f"{scheme_of(request)}://{host_of(request)}{next_url}"
+        return redirect(site.on_public_url(start_path(login.provider.id, next_url)), 302)
+    return await _begin(request, login, next_url)
+
+
+async def _begin(request: web.Request, login: RedirectLogin, next_url: str) -> web.Response:
+    site, now = request.app[SITE], request.app[SITE].parts.clock()
+    pending = PendingLogin(login.provider.id, site.parts.random(SECRET_BYTES), next_url, now)
+    try:
+        location = await login.begin(pending, _redirect_uri(request, login))
+    except ProviderDown as error:
+        return _failed(request, login, error)
+    response = redirect(location)
+    response.headers.add(hdrs.SET_COOKIE, site.pending.cookie([*site.pending.of(request, now), pending], now))
+    return response
+
+
+async def finish_login(request: web.Request) -> web.Response:
+    """Take the browser back from the provider, and begin its session if the provider says who it is."""
+    site = request.app[SITE]
+    login = _login_of(request)
+    if not site.is_public_host(request):
+        raise web.HTTPNotFound
+    answer = _parameters(request)
+    now = site.parts.clock()
+    logins = site.pending.of(request, now)
+    pending = site.pending.take(logins, answer.get("state", ""), now)
+    if pending is None:
+        return _trouble(request, login, STALE, "no login in progress belongs to the state")
+    try:
+        if pending.provider != login.provider.id:
+            raise LoginRefused(f"the answer to a login at {pending.provider!r}")
+        proof = await login.finish(pending, answer, _redirect_uri(request, login))
+    except (LoginRefused, ProviderDown) as error:
+        response = _failed(request, login, error)
+    else:
+        await begin_session(request, proof.identity)
+        response = _lead_on(request, pending.next_url)
+    response.headers.add(hdrs.SET_COOKIE, site.pending.cookie(logins, now))
+    return response
+
+
+def _login_of(request: web.Request) -> RedirectLogin:
+    login = request.app[SITE].parts.providers.get(request.match_info["provider"])
+    if login is None:
+        raise web.HTTPNotFound
+    return login
+
+
+def _redirect_uri(request: web.Request, login: RedirectLogin) -> str:
+    """Return the callback of a provider: one for each, so that no answer is taken for another's (RFC 9700 §4.4)."""
+    return request.app[SITE].on_public_url(f"{OIDC_PATH}/{login.provider.id}/callback")
+
+
+def _parameters(request: web.Request) -> dict[str, str]:
+    """Return the parameters of the callback. Raises HTTPBadRequest where one is given twice (RFC 6749 §3.1)."""
+    query = request.raw_path.partition("?")[2].encode("utf-8", "replace")
+    if len(query) > MAX_QUERY:
+        raise web.HTTPBadRequest
+    return parse_form(query)
+
+
+def _lead_on(request: web.Request, next_url: str) -> web.Response:
+    """Lead to where the login was for.
+
+    With ``SameSite=Strict`` browsers withhold the new cookie from a redirect that began at the
+    provider; a page of our own that leads on is another site's no longer.
+    """
+    site = request.app[SITE]
+    location = site.next_url(request, next_url)
+    if site.parts.session_cookie.same_site != "strict":
+        return redirect(location)
+    return page(ContinuePage(host_of(request), location).render())
+
+
+def _failed(request: web.Request, login: RedirectLogin, error: LoginRefused | ProviderDown) -> web.Response:
+    if isinstance(error, LoginDenied):
+        return _trouble(request, login, DENIED, str(error))
+    if isinstance(error, LoginRefused):
+        return _trouble(request, login, REFUSED, str(error))
+    response = _trouble(request, login, AWAY if error.status == 503 else DOWN, str(error), outcome="error")
+    response.headers[hdrs.RETRY_AFTER] = str(RETRY_SECONDS)
+    return response
+
+
+def _trouble(
+    request: web.Request, login: RedirectLogin, trouble: Trouble, reason: str, outcome: str = "failure"
+) -> web.Response:
+    """Report a login that came to nothing, and say so without repeating anything of the request."""
+    parts, provider = request.app[SITE].parts, login.provider
+    reason = f"{provider.id}: {reason}"
+    _log.warning("a login failed: %s", reason)
+    parts.audit(audit_event(request, "login_failed", parts.clock(), reason=reason))
+    parts.logins.count(outcome)
+    name = provider.name or provider.id
+    title, detail = trouble.title.format(name=name), trouble.detail.format(name=name)
+    if not is_navigation(request):
+        return problem(request, trouble.status, detail)
+    links = (("Sign in", LOGIN_PATH), ("Your apps", PORTAL_PATH))
+    html = error_page(trouble.status, title=title, detail=detail, links=links).decode("utf-8")
+    return page(html.replace(REQUEST_ID_MARK, str(escape(request_id_of(request)))), trouble.status)

@@ -1,0 +1,110 @@
+"""Logins in progress at identity providers, in one sealed cookie of the browser that began them.
+
+It holds the newest few and never more than fits one cookie, so that many open tabs work and no header
+grows too large. Each is used once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import b64decode, b64encode
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from gateway.control.facts import own_cookie
+from gateway.core.cookie import PART_BYTES, CookiePolicy
+from gateway.errors import BadToken
+from gateway.login.redirect import SECRET_BYTES, Asked, PendingLogin
+from gateway.sessions.seal import KeyRing
+
+COOKIE = "gateway_logins"
+PURPOSE = "logins in progress"
+NEWEST = 5
+SECONDS = 600
+"""How long somebody may take at the provider."""
+MAX_NEXT = 2000
+"""Characters of an address to return to; a longer one leads to the front page."""
+MAX_USED = 100_000
+
+
+class PendingLogins:
+    """Reads and writes the cookie, and remembers what was used up."""
+
+    def __init__(self, keys: KeyRing | None, *, secure: bool) -> None:
+        self._keys = keys
+        self._policy = CookiePolicy(name=COOKIE, secure=secure)
+        self._name = self._policy.full_name.encode("ascii")
+        self._used: OrderedDict[str, float] = OrderedDict()
+
+    def of(self, request: web.Request, now: float) -> list[PendingLogin]:
+        """Return the browser's logins in progress, the oldest first; none for a cookie that is not ours."""
+        value = own_cookie(request, self._name)
+        if value is None or self._keys is None:
+            return []
+        try:
+            found = _parsed(self._keys.open(PURPOSE, value.decode("ascii", "replace")))
+        except BadToken:
+            return []
+        return [login for login in found if login.begun <= now < login.begun + SECONDS]
+
+    def take(self, logins: list[PendingLogin], state: str, now: float) -> PendingLogin | None:
+        """Take out the login that ``state`` belongs to; None where there is none, or it was used before."""
+        given = state.encode("utf-8", "replace")
+        for login in logins:
+            if hmac.compare_digest(login.state.encode("ascii"), given):
+                logins.remove(login)
+                return login if self._use_up(login, now) else None
+        return None
+
+    def _use_up(self, login: PendingLogin, now: float) -> bool:
+        """Remember that a login came back, for a copy of the cookie still holds it."""
+        while self._used and (len(self._used) >= MAX_USED or next(iter(self._used.values())) <= now):
+            self._used.popitem(last=False)
+        if login.state in self._used:
+            return False
+        self._used[login.state] = now + SECONDS
+        return True
+
+    def cookie(self, logins: Sequence[PendingLogin], now: float) -> str:
+        """Return the Set-Cookie value that keeps the newest of these logins, as many as fit."""
+        if self._keys is None:
+            raise ValueError("there are providers, but no keys to seal their logins in progress")
+        kept = list(logins[-NEWEST:])
+        while kept:
+            value = self._keys.seal(PURPOSE, _dumped(kept))
+            if len(value) <= PART_BYTES:
+                return self._policy.set(value, max_age=SECONDS, now=now)[0]
+            kept.pop(0)
+        return self._policy.clear()[0]
+
+
+def _dumped(logins: Sequence[PendingLogin]) -> bytes:
+    fields = [
+        [
+            login.provider,
+            b64encode(login.secret).decode("ascii"),
+            login.next_url if len(login.next_url) <= MAX_NEXT else "/",
+            login.begun,
+            [list(login.asked.acr_values), login.asked.max_age, login.asked.prompt],
+        ]
+        for login in logins
+    ]
+    return json.dumps(fields, separators=(",", ":")).encode("ascii")
+
+
+def _parsed(data: bytes) -> list[PendingLogin]:
+    """Return what was sealed. Raises BadToken for another shape, as of another version."""
+    try:
+        found = []
+        for provider, secret, next_url, begun, (acr_values, max_age, prompt) in json.loads(data):
+            asked = Asked(tuple(acr_values), max_age, prompt)
+            login = PendingLogin(provider, b64decode(secret), next_url, float(begun), asked)
+            if len(login.secret) != SECRET_BYTES or not isinstance(provider, str) or not isinstance(next_url, str):
+                raise ValueError
+            found.append(login)
+    except (ValueError, TypeError):
+        raise BadToken("logins in progress of an odd shape") from None
+    return found

@@ -1,0 +1,122 @@
+"""Identity providers as values: who they are, what they are asked, and whom of theirs we let in.
+
+What is done with them is in `login.oidc`; nothing here waits or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.core.claims import as_texts, claim_at
+from gateway.core.identity import Identity
+from gateway.core.policy import Allow
+
+ProviderKind = Literal["oidc", "github"]
+
+ALGORITHMS = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+)  # fmt: skip
+"""Signatures that are believed at all: asymmetric ones. Never ``none``, never ``HS…`` (RFC 8725 §3.1, §3.2)."""
+CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+"""Ways in which we prove to a provider who we are (OIDC Core §9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPaths:
+    """Where in a provider's claims things are. A path is a name, or names with dots, as ``realm_access.roles``."""
+
+    user: str = "preferred_username"
+    name: str = "name"
+    email: str = "email"
+    email_verified: str = "email_verified"
+    groups: str = "groups"
+    other: tuple[tuple[str, str], ...] = ()
+    """Our names of further claims, and their paths."""
+
+    def paths(self) -> tuple[str, ...]:
+        """Return every path without which an identity is not whole."""
+        return (self.user, self.name, self.email, self.groups, *(path for _, path in self.other))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAllow:
+    """Which of a provider's people may log in, in the provider's own names; empty conditions always hold."""
+
+    people: Allow = field(default_factory=Allow)
+    """Its groups, users and emails; methods and networks are not asked."""
+    claims: tuple[tuple[str, frozenset[str]], ...] = ()
+    """Paths of claims, each with its accepted values."""
+
+    def missing(self, identity: Identity, claims: Mapping[str, object]) -> str | None:
+        """Return the name of the first condition that does not hold, or None."""
+        for path, accepted in self.claims:
+            if accepted.isdisjoint(as_texts(claim_at(claims, path))):
+                return f"claims.{path}"
+        return self.people.missing(identity, "GET", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One identity provider. Times are seconds."""
+
+    id: str
+    """Ours; part of the callback's address, and the `Identity.method` of its people."""
+    issuer: str
+    """As the provider writes it in its tokens; for GitHub its address."""
+    client_id: str
+    name: str = ""
+    """For the button."""
+    kind: ProviderKind = "oidc"
+    client_secret: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    """A PEM, for ``private_key_jwt``."""
+    key_id: str = ""
+    """What the provider calls that key; its thumbprint (RFC 7638) where empty."""
+    client_auth: str = ""
+    """One of `CLIENT_AUTH`; empty: what fits and the provider offers."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    claims: ClaimPaths = field(default_factory=ClaimPaths)
+    allow: ProviderAllow = field(default_factory=ProviderAllow)
+    user_prefix: str = ""
+    """Put in front of its users' names, so that they are nobody else's."""
+    group_prefix: str = ""
+    algorithms: tuple[str, ...] = ()
+    """Of `ALGORITHMS`; empty: those of them that the provider says it uses."""
+    acr_values: tuple[str, ...] = ()
+    """How people must have logged in there, one of these; empty: in any way."""
+    max_age: float | None = None
+    """How long ago that may have been."""
+    prompt: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
+    """Further ones of the authorization request."""
+    any_tenant_issuer: bool = False
+    """Whether the issuer has a place for the tenant, as Entra ID's of several tenants does."""
+    unverified_email: bool = False
+    ca: str = ""
+    """PEM file of the authorities to trust in place of the system's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSession:
+    """What remains of a login at a provider: for refreshing, for logging out there, for being logged out from there.
+
+    Times are seconds since the epoch. The tokens are secret: where this is stored, it is sealed.
+    """
+
+    provider: str
+    """Its id."""
+    issuer: str
+    """From the ID token."""
+    subject: str
+    sid: str = ""
+    """The provider's own session (OIDC Back-Channel Logout §2.1)."""
+    acr: str = ""
+    auth_time: float | None = None
+    """When they logged in there, where it said so."""
+    id_token: str = field(default="", repr=False)
+    """For ``id_token_hint``."""
+    access_token: str = field(default="", repr=False)
+    access_expires: float | None = None
+    refresh_token: str = field(default="", repr=False)
