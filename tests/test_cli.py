@@ -24,7 +24,9 @@ from gateway.settings.secrets import session_key
 from tests.support.users import ALICE, BOB, CAROL
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("run", "demo", "check", "explain", "schema", "hash-password", "new-key", "version")
+COMMANDS = (
+    "run", "demo", "check", "explain", "schema", "hash-password", "new-key", "api-key", "sessions", "health", "version",
+)  # fmt: skip
 CONFIG = """\
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
@@ -108,6 +110,8 @@ def test_every_command_has_help(command: str) -> None:
         ["explain", "GET"],
         ["explain", "--group", "staff", "GET", "/"],
         ["explain", "--user", "alice", "--address", "here", "GET", "/"],
+        ["explain", "--claim", "level=3", "GET", "/"],
+        ["explain", "--user", "alice", "--claim", "level", "GET", "/"],
         ["demo", "--listen", "8080"],
         ["demo", "--listen", "unix:/a"],
         ["version", "x"],
@@ -242,6 +246,34 @@ def test_explain_judges_as_the_gateway_does(folder: Path, arguments: list[str], 
     said = explain(*arguments)
     assert said["verdict"][0].startswith(verdict)
     assert said["decided by"] == [f"config/gateway.yaml:{line}"]
+
+
+CLAIMED = """\
+session: {{keys: [{key}]}}
+login: {{local: {{users: users.yaml}}}}
+routes:
+  - name: wiki
+    upstream: http://wiki:3000
+    allow: {{claims: {{level: [3, true], team: blue}}}}
+    rules: [{{path: /local, allow: {{providers: [password]}}}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        (["--claim", "level=3", "--claim", "team=blue", "GET", "/"], "forward"),
+        (["--claim", "level=true", "--claim", "team=red", "--claim", "team=blue", "GET", "/"], "forward"),
+        (["--claim", 'level="3"', "--claim", "team=blue", "GET", "/"], "refuse with 403 (not allowed by claims.level)"),
+        (["--claim", "level=1", "GET", "/"], "refuse with 403 (not allowed by claims.level)"),
+        (["--claim", "level=3", "GET", "/"], "refuse with 403 (not allowed by claims.team)"),
+        (["GET", "/local"], "forward"),
+        (["--provider", "sso", "GET", "/local"], "refuse with 403 (not allowed by providers)"),
+    ],
+)
+def test_explain_takes_claims_and_the_way_of_logging_in(folder: Path, arguments: list[str], verdict: str) -> None:
+    (folder / "config/gateway.yaml").write_text(CLAIMED.format(key=new_key()), encoding="utf-8")
+    assert explain("--user", "alice", *arguments)["verdict"][0].startswith(verdict)
 
 
 @pytest.mark.parametrize(

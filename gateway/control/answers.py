@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -46,6 +47,11 @@ def json_answer(fields: object) -> web.Response:
     """Return a value as JSON."""
     body = json.dumps(fields, ensure_ascii=False).encode("utf-8") + b"\n"
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
+
+
+def exact_time(seconds: float) -> str:
+    """Return a time as RFC 3339 has it, in UTC, to the second."""
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
 
 
 def failure(request: web.Request, status: int, detail: str = "") -> web.Response:

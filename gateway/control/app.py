@@ -10,13 +10,19 @@ from aiohttp import web
 from aiohttp_session import session_middleware
 
 from gateway.control.admin import make_admin_app
+from gateway.control.facts import OIDC_PATH, SESSIONS_PATH
 from gateway.control.form import MAX_BYTES
+from gateway.control.handover import HANDOVER_PATH, START_PATH
+from gateway.control.handover_views import finish_handover, start_handover
+from gateway.control.jwks_view import show_jwks
 from gateway.control.login_views import show_login, submit_login
 from gateway.control.logout_views import show_logout, submit_logout
 from gateway.control.middleware import answer, hide_server
+from gateway.control.oidc_views import begin_login, finish_login
 from gateway.control.parts import AdminParts, ControlParts
 from gateway.control.portal import show_me, show_portal, to_portal
 from gateway.control.session_storage import StoreStorage
+from gateway.control.sessions_views import show_sessions, submit_sessions
 from gateway.control.site import SITE, Site
 from gateway.control.verify import verify
 
@@ -27,7 +33,10 @@ ROUTES = (
     ("POST", "/_gateway/login", submit_login),
     ("GET", "/_gateway/logout", show_logout),
     ("POST", "/_gateway/logout", submit_logout),
+    ("GET", SESSIONS_PATH, show_sessions),
+    ("POST", SESSIONS_PATH, submit_sessions),
     ("GET", "/_gateway/me", show_me),
+    ("GET", "/_gateway/jwks.json", show_jwks),
     ("GET", "/_gateway/", show_portal),
     ("GET", "/_gateway", to_portal),
     ("*", "/_gateway/verify", verify),
@@ -44,5 +53,10 @@ def make_control_app(parts: ControlParts) -> web.Application:
             app.router.add_get(path, view)
         else:
             app.router.add_route(method, path, view)
+    # No HEAD here: what only looks at a link must neither begin a login nor use up a code.
+    app.router.add_route("GET", OIDC_PATH + "/{provider}/start", begin_login)
+    app.router.add_route("GET", OIDC_PATH + "/{provider}/callback", finish_login)
+    app.router.add_route("GET", START_PATH, start_handover)
+    app.router.add_route("GET", HANDOVER_PATH, finish_handover)
     app.on_response_prepare.append(hide_server)
     return app

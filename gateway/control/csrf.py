@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from aiohttp import web
 
-from gateway.control.facts import host_of, scheme_of
+from gateway.control.facts import host_of, own_cookie, scheme_of
 from gateway.core.cookie import CookiePolicy
 
 FIELD = "csrf_token"
@@ -23,7 +23,6 @@ BROWSER_BYTES = 16
 BROWSER_DAYS = 180
 _VALUE_CHARACTERS = 22
 _NONCE_BYTES = 8
-_OWS = b" \t"
 
 
 class CsrfGuard:
@@ -42,17 +41,9 @@ class CsrfGuard:
         self._name = self.cookie.full_name.encode("ascii")
 
     def browser(self, request: web.Request) -> bytes | None:
-        """Return the browser's id, read from the raw bytes of its cookies.
-
-        Cookies are split at ``;`` only, for aiohttp's own parser can be made to see one inside
-        another's value. Two different values are none.
-        """
-        found: set[bytes] = set()
-        for field, line in request.raw_headers:
-            if field.lower() == b"cookie":
-                pairs = (piece.strip(_OWS).partition(b"=") for piece in line.split(b";"))
-                found.update(value for name, equals, value in pairs if equals and name == self._name)
-        return _decoded(found.pop()) if len(found) == 1 else None
+        """Return the browser's id; None where it shows none, or two."""
+        value = own_cookie(request, self._name)
+        return None if value is None else _decoded(value)
 
     def new_browser(self) -> bytes:
         """Return an id for a browser that has none."""

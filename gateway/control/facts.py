@@ -6,6 +6,7 @@ session's cookie is not read on this side at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from aiohttp import web
@@ -22,6 +23,10 @@ ORIGINAL_URI = "X-Gateway-Original-Uri"
 LOGIN_PATH = "/_gateway/login"
 LOGOUT_PATH = "/_gateway/logout"
 PORTAL_PATH = "/_gateway/"
+SESSIONS_PATH = "/_gateway/sessions"
+OIDC_PATH = "/_gateway/oidc"
+
+_OWS = b" \t"
 
 
 def client_of(request: web.Request) -> Address | None:
@@ -52,6 +57,32 @@ def request_id_of(request: web.Request) -> str:
     return request.headers.get("X-Request-Id", "")
 
 
+def own_cookie(request: web.Request, name: bytes) -> bytes | None:
+    """Return the value of one of our own cookies, read from the raw bytes.
+
+    Cookies are split at ``;`` only, for aiohttp's own parser can be made to see one inside another's
+    value. Two different values are none.
+    """
+    found = {value for key, value in _cookie_pairs(request) if key == name}
+    return found.pop() if len(found) == 1 else None
+
+
+def own_cookies(request: web.Request, prefix: str) -> list[tuple[str, str]]:
+    """Return names and values of those of our own cookies whose names begin with ``prefix``."""
+    start = prefix.encode("ascii")
+    found = (pair for pair in _cookie_pairs(request) if pair[0].startswith(start))
+    return [(name.decode("ascii", "replace"), value.decode("ascii", "replace")) for name, value in found]
+
+
+def _cookie_pairs(request: web.Request) -> Iterator[tuple[bytes, bytes]]:
+    for field, line in request.raw_headers:
+        if field.lower() == b"cookie":
+            for piece in line.split(b";"):
+                key, equals, value = piece.strip(_OWS).partition(b"=")
+                if equals:
+                    yield key, value
+
+
 def is_navigation(request: web.Request) -> bool:
     """Tell whether a browser is about to show the answer; programs get JSON.
 
@@ -64,18 +95,43 @@ def is_navigation(request: web.Request) -> bool:
     return request.method in ("GET", "HEAD", "POST") and "text/html" in request.headers.get("Accept", "")
 
 
+def is_page_load(request: web.Request) -> bool:
+    """Tell whether a browser says that it is about to show the answer in a tab; programs never say that."""
+    headers = request.headers
+    return headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+
+
 def login_path(next_url: str) -> str:
     """Return the path of the login page that leads on to ``next_url``."""
     return f"{LOGIN_PATH}?next={quote(next_url, safe='/')}"
 
 
-def audit_event(request: web.Request, kind: AuditKind, now: float, *, user: str = "", reason: str = "") -> AuditEvent:
-    """Return an event about what a client did."""
+def start_path(provider: str, next_url: str) -> str:
+    """Return where a login at a provider begins that leads on to ``next_url``."""
+    more = f"?next={quote(next_url, safe='/')}" if next_url else ""
+    return f"{OIDC_PATH}/{provider}/start{more}"
+
+
+def audit_event(
+    request: web.Request,
+    kind: AuditKind,
+    now: float,
+    *,
+    user: str = "",
+    reason: str = "",
+    session: str = "",
+    by: str = "",
+    ended: int = 0,
+) -> AuditEvent:
+    """Return an event about what a client did; ``session`` is a handle."""
     return AuditEvent(
         kind,
         user=user,
         client=str(client_of(request) or ""),
         reason=reason,
+        session=session,
+        by=by,
+        ended=ended,
         request_id=request_id_of(request),
         user_agent=request.headers.get("User-Agent", ""),
         time=now,

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.control.answers import page, redirect
 from gateway.control.csrf import FIELD
-from gateway.control.facts import audit_event, client_of, host_of, scheme_of
+from gateway.control.facts import (
+    audit_event,
+    client_of,
+    host_name,
+    host_of,
+    is_page_load,
+    login_path,
+    scheme_of,
+    start_path,
+)
 from gateway.control.form import read_form
+from gateway.control.handover import start_url
 from gateway.control.middleware import AUDIT, BROWSER, RETRY_SECONDS
-from gateway.control.pages import LoginPage, in_words
+from gateway.control.pages import LoginPage, ProviderButton, in_words
 from gateway.control.session_storage import current_session, sign_in
-from gateway.control.site import SITE, Site
+from gateway.control.site import HERE, SITE, Site
 from gateway.core.audit import AuditKind
+from gateway.core.device import device_label
 from gateway.core.identity import Identity
 from gateway.core.session import SESSION_ID_BYTES, start_session
 from gateway.errors import BadCredentials, LoginBusy, TooManyAttempts
@@ -28,6 +39,10 @@ WRONG = "That username and password do not match."
 STALE = "This page had been open for too long. It is fresh now: please sign in again."
 FOREIGN = "That sign-in came from another site, so it was not accepted. You can sign in here."
 NO_COOKIE = "Your browser did not keep this site's cookie. Allow cookies for this site, then sign in again."
+NOT_KEPT = (
+    "You are signed in, but your browser did not keep the cookie that says so to this site. "
+    "Allow cookies for this site, then sign in again."
+)
 NO_HTTPS = "Signing in works over https only. Open this page with https:// in its address."
 BUSY = "Very many people are signing in right now. Please try again in a few seconds."
 
@@ -60,8 +75,26 @@ async def show_login(request: web.Request) -> web.Response:
         return redirect(site.next_url(request, entry.next_url))
     if site.login_elsewhere(request):
         return redirect(site.login_url(request, site.next_url(request, entry.next_url)), 302)
-    notice = "You are signed out." if SIGNED_OUT in request.query else ""
+    signed_out = SIGNED_OUT in request.query
+    notice = "You are signed out." if signed_out else ""
+    if HERE not in request.query and is_page_load(request) and site.hands_over(request):
+        if signed_out:
+            # Not at once: somebody else's session on public_url would be here before they look up.
+            return _login_page(request, entry, notice=notice, elsewhere=True)
+        if not site.questions.are_in_vain(request):
+            return ask_for_session(request, entry.next_url)
+        return _login_page(request, entry, error=NOT_KEPT)
     return _login_page(request, entry, notice=notice)
+
+
+def ask_for_session(request: web.Request, next_url: str, provider: str = "") -> web.Response:
+    """Send the browser to ``public_url`` for its session there, or a login: on the page, or with a provider."""
+    site = request.app[SITE]
+    response = redirect("", 302)
+    browser = site.questions.ask(request, response, site.parts.clock())
+    path = start_url(host_name(host_of(request)), browser, site.kept_next(request, next_url))
+    response.headers[hdrs.LOCATION] = site.on_public_url(start_path(provider, path) if provider else path)
+    return response
 
 
 async def submit_login(request: web.Request) -> web.Response:
@@ -84,7 +117,7 @@ async def submit_login(request: web.Request) -> web.Response:
         _report(request, "login_failed", entry, str(error))
         site.parts.logins.count("failure")
         return _login_page(request, entry, 401, error=WRONG)
-    await _start(request, identity, remember=entry.remember)
+    await begin_session(request, identity, remember=entry.remember)
     return redirect(site.next_url(request, entry.next_url))
 
 
@@ -103,13 +136,23 @@ async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> Iden
     return identity
 
 
-async def _start(request: web.Request, identity: Identity, *, remember: bool) -> None:
+async def begin_session(request: web.Request, identity: Identity, *, remember: bool = False) -> None:
     """Begin a session under a new id; whatever session there was ends when it is saved."""
     parts = request.app[SITE].parts
     now = parts.clock()
-    session = start_session(parts.random(SESSION_ID_BYTES), identity, parts.lifetimes, remember=remember, now=now)
+    session = start_session(
+        parts.random(SESSION_ID_BYTES),
+        identity,
+        parts.lifetimes,
+        remember=remember,
+        now=now,
+        address=str(client_of(request) or ""),
+        device=device_label(request.headers.get("User-Agent", "")),
+    )
     await sign_in(request, session)
-    request[AUDIT] = audit_event(request, "login", now, user=identity.user, reason=identity.method)
+    request[AUDIT] = audit_event(
+        request, "login", now, user=identity.user, reason=identity.method, session=session.handle
+    )
 
 
 def _refused(request: web.Request, entry: Entry, refusal: str) -> web.Response:
@@ -145,23 +188,29 @@ def _login_page(
     error: str = "",
     notice: str = "",
     retry_after: int | None = None,
+    elsewhere: bool = False,
 ) -> web.Response:
     site = request.app[SITE]
+    next_url = site.kept_next(request, entry.next_url)
     request[BROWSER] = browser = site.csrf.browser(request) or site.csrf.new_browser()
     shown = LoginPage(
-        site=host_of(request),
+        site=site.destination(request, next_url),
         csrf_token=site.csrf.token(browser, PURPOSE),
-        next_url=_kept_next(site, request, entry.next_url),
+        next_url=next_url,
         username=entry.user[:256],
         remember=in_words(site.parts.lifetimes.remember) if site.parts.lifetimes.remember else "",
         remembered=entry.remember,
         error=error,
         notice=notice,
         possible=site.parts.login is not None,
+        providers=_buttons(site, next_url),
+        elsewhere=login_path(next_url) if elsewhere else "",
     )
     return page(shown.render(), status, csp=site.form_csp, retry_after=retry_after)
 
 
-def _kept_next(site: Site, request: web.Request, value: str) -> str:
-    """Return what the form carries on: nothing stays nothing, anything else is made safe."""
-    return site.next_url(request, value) if value else ""
+def _buttons(site: Site, next_url: str) -> tuple[ProviderButton, ...]:
+    return tuple(
+        ProviderButton(login.provider.name or login.provider.id, start_path(provider, next_url), login.is_up())
+        for provider, login in site.parts.providers.items()
+    )

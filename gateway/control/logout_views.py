@@ -40,11 +40,17 @@ async def submit_logout(request: web.Request) -> web.Response:
         if refusal := site.csrf.refusal(request, form.get(FIELD, ""), PURPOSE, session.id):
             site.parts.audit(audit_event(request, "csrf_refused", site.parts.clock(), user=user, reason=refusal))
             return _logout_page(request, session, form.get("next", ""), 403, notice=STALE)
-        request[AUDIT] = audit_event(request, "logout", site.parts.clock(), user=user)
+        request[AUDIT] = audit_event(request, "logout", site.parts.clock(), user=user, session=session.handle)
+    return await leave(request, form.get("next", ""))
+
+
+async def leave(request: web.Request, next_url: str = "") -> web.Response:
+    """End the caller's session with the answer, which leads to the login page."""
     await sign_out(request)
-    response = redirect(_signed_out(request, form.get("next", "")))
+    response = redirect(_signed_out(request, next_url))
     # What the apps let the browser keep is not for who sits there next, nor for its back button.
     response.headers["Clear-Site-Data"] = '"cache"'
+    request.app[SITE].questions.forget(request, response)
     return response
 
 

@@ -128,6 +128,8 @@ def _of_store(state: StoreState, of_workers: Mapping[str, float]) -> Iterator[Me
     for name, value in sorted(stats.items()):
         if name.startswith("errors_"):
             errors.add_metric([name.removeprefix("errors_")], value)
+        elif name == "up":
+            yield GaugeMetricFamily("gateway_session_store_processes_up", "Processes that trust their store.", value)
         elif is_count(name):
             yield CounterMetricFamily(f"gateway_session_store_{name}", _STORE_HELP, value)
         else:

@@ -10,9 +10,10 @@ from aiohttp.typedefs import Handler
 
 from gateway.control.answers import failure
 from gateway.control.pages import PAGE_HEADERS
+from gateway.control.session_storage import REPLACED
 from gateway.control.site import SITE
 from gateway.core.audit import AuditEvent
-from gateway.errors import SessionTooLarge, StoreUnavailable
+from gateway.errors import BadToken, SessionTooLarge, StoreUnavailable
 
 AUDIT = web.RequestKey("audit", AuditEvent)
 """What to report once the session was saved; a failed login in its place if it was not."""
@@ -40,8 +41,9 @@ async def _answer_or_error(request: web.Request, handler: Handler) -> web.Stream
         response = await handler(request)
     except web.HTTPException as error:
         return _from_aiohttp(request, error)
-    except StoreUnavailable as error:
-        _log.error("the session store failed: %s", error)
+    except (StoreUnavailable, BadToken) as error:
+        # A token is bad here where a login met the ending of all its user's sessions: it may be tried again.
+        _log.error("a session could not be kept: %s", error)
         _report_failure(request, "the session store failed")
         response = failure(request, 503)
         response.headers[hdrs.RETRY_AFTER] = str(RETRY_SECONDS)
@@ -58,10 +60,18 @@ async def _answer_or_error(request: web.Request, handler: Handler) -> web.Stream
         _report_failure(request, "an internal error")
         return failure(request, 500)
     if AUDIT in request:
-        request.app[SITE].parts.audit(request[AUDIT])
-        if request[AUDIT].kind == "login":
-            request.app[SITE].parts.logins.count("success")
+        _report_success(request, request[AUDIT])
     return response
+
+
+def _report_success(request: web.Request, event: AuditEvent) -> None:
+    parts = request.app[SITE].parts
+    if REPLACED in request:
+        old = request[REPLACED]
+        parts.audit(replace(event, kind="session_ended", user=old.user, session=old.handle, reason="a new login"))
+    parts.audit(event)
+    if event.kind == "login":
+        parts.logins.count("success")
 
 
 SESSION_TOO_LARGE = (
@@ -82,7 +92,7 @@ def _report_failure(request: web.Request, reason: str) -> None:
     """Report a login that was right but could not be kept; a logout that failed is none."""
     if AUDIT in request and request[AUDIT].kind == "login":
         parts = request.app[SITE].parts
-        parts.audit(replace(request[AUDIT], kind="login_failed", reason=reason))
+        parts.audit(replace(request[AUDIT], kind="login_failed", reason=reason, session=""))
         parts.logins.count("error")
 
 

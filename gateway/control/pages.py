@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gateway.control.facts import LOGIN_PATH, LOGOUT_PATH, PORTAL_PATH
+from gateway.control.facts import LOGIN_PATH, LOGOUT_PATH, PORTAL_PATH, SESSIONS_PATH
 
 REQUEST_ID_MARK = "@REQUEST_ID@"
 """Stands in a rendered error page where the request's id belongs."""
@@ -34,7 +34,7 @@ _environment = Environment(
 _environment.globals.update(
     # Safe as it stands: the file is our own.
     style=Markup(_STYLE),  # noqa: S704
-    paths={"login": LOGIN_PATH, "logout": LOGOUT_PATH, "portal": PORTAL_PATH},
+    paths={"login": LOGIN_PATH, "logout": LOGOUT_PATH, "portal": PORTAL_PATH, "sessions": SESSIONS_PATH},
 )
 
 
@@ -122,6 +122,16 @@ def error_page(
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderButton:
+    """A way to sign in elsewhere."""
+
+    name: str
+    link: str
+    up: bool = True
+    """Whether it can be reached, as far as is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoginPage:
     """What the login page shows."""
 
@@ -136,11 +146,27 @@ class LoginPage:
     error: str = ""
     notice: str = ""
     possible: bool = True
-    """Whether there is any way to sign in."""
+    """Whether there are users with passwords, and so a form."""
+    providers: tuple[ProviderButton, ...] = ()
+    elsewhere: str = ""
+    """Where one signs in, if it is not here: then the page has a link in place of the form."""
 
     def render(self) -> str:
         """Return the page."""
         return _environment.get_template("login.html").render(page=self)
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuePage:
+    """A page that leads on by itself, where a redirect would be held against its origin."""
+
+    site: str
+    location: str
+    title: str = "You are signed in"
+
+    def render(self) -> str:
+        """Return the page."""
+        return _environment.get_template("continue.html").render(page=self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +218,61 @@ class PortalPage:
     def render(self) -> str:
         """Return the page."""
         return _environment.get_template("portal.html").render(page=self)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time as it is shown: from now, in words, with the exact one beside it."""
+
+    words: str
+    exact: str
+    """RFC 3339, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One session of a list."""
+
+    handle: str
+    device: str
+    address: str
+    began: Moment
+    seen: Moment
+    ends: Moment
+    here: bool = False
+    """Whether it is the session of who looks at the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsPage:
+    """What somebody sees of their own sessions."""
+
+    site: str
+    user: str
+    name: str
+    email: str
+    csrf_token: str
+    logout_token: str
+    here: SessionRow
+    others: tuple[SessionRow, ...]
+    hidden: int = 0
+    """Further sessions, which are not shown."""
+    listable: bool = True
+    """Whether the store knows the other sessions at all."""
+    notice: str = ""
+    error: str = ""
+
+    def render(self) -> str:
+        """Return the page."""
+        return _environment.get_template("sessions.html").render(page=self)
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was, in its largest fitting unit, rounded down: ``5 minutes ago``."""
+    if seconds < 60:
+        return "just now"
+    unit = next(size for size in (86400, 3600, 60) if seconds >= size)
+    return f"{in_words(seconds // unit * unit)} ago"
 
 
 def in_words(seconds: float) -> str:

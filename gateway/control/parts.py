@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from gateway.control.jwks import JwkSet
 from gateway.control.metrics import LoginCounts
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
@@ -16,6 +17,7 @@ from gateway.core.session import Lifetimes, Session
 from gateway.login.method import LoginMethod
 from gateway.login.redirect import RedirectLogin
 from gateway.login.throttle import LoginThrottle
+from gateway.sessions.handovers import Handovers, MemoryHandovers
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import SessionStore
 
@@ -45,6 +47,10 @@ class ControlParts:
     """Ways to log in elsewhere, by the provider's id, in the order of their buttons. Who made them starts them."""
     pending_keys: KeyRing | None = field(default=None, repr=False)
     """Seals logins in progress into the browser; needed where there are providers."""
+    jwks: JwkSet | None = None
+    """The keys of the signed identity, where there is one."""
+    handovers: Handovers = field(default_factory=MemoryHandovers)
+    """Sessions on their way to other hosts."""
     logins: LoginCounts = field(default_factory=LoginCounts)
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from aiohttp import web
 
-from gateway.control.answers import json_answer, page, problem, redirect
+from gateway.control.answers import exact_time, json_answer, page, problem, redirect
 from gateway.control.facts import PORTAL_PATH, host_of, is_navigation
 from gateway.control.logout_views import PURPOSE
 from gateway.control.middleware import BROWSER
@@ -62,10 +60,10 @@ async def show_me(request: web.Request) -> web.Response:
         return problem(request, 401, NO_SESSION, login=login)
     identity = session.identity
     times = {
-        "created": _time(session.created),
-        "last_seen": _time(session.seen),
-        "ends_if_idle": None if session.idle is None else _time(session.ends()),
-        "expires": _time(session.expires),
+        "created": exact_time(session.created),
+        "last_seen": exact_time(session.seen),
+        "ends_if_idle": None if session.idle is None else exact_time(session.ends()),
+        "expires": exact_time(session.expires),
         "remembered": session.remembered,
     }
     return json_answer(
@@ -78,7 +76,3 @@ async def show_me(request: web.Request) -> web.Response:
             "session": times,
         }
     )
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")

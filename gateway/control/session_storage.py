@@ -16,9 +16,14 @@ from gateway.control.facts import SESSION_HEADER
 from gateway.core.cookie import PART_BYTES, CookiePolicy
 from gateway.core.session import Session
 from gateway.errors import BadToken
-from gateway.sessions.store import SessionStore
+from gateway.sessions.store import Opened, SessionStore
 
 KEY = "session"
+REPLACED = web.RequestKey("replaced", Session)
+"""The session that a login put an end to."""
+
+ADOPTED = web.RequestKey("adopted", Opened)
+"""A session that was begun on another host."""
 
 # aiohttp warns about strings as keys of a request; aiohttp-session 2.12 still has two of them.
 aiohttp_session.SESSION_KEY = web.RequestKey("aiohttp_session", aiohttp_session.Session)  # type: ignore[assignment]
@@ -34,6 +39,12 @@ async def current_session(request: web.Request) -> Session | None:
 async def sign_in(request: web.Request, session: Session) -> None:
     """Make ``session`` the caller's, in place of any other, when the answer is sent."""
     (await get_session(request))[KEY] = session
+
+
+async def adopt(request: web.Request, opened: Opened) -> None:
+    """Make a session that is there already the caller's as well, when the answer is sent."""
+    request[ADOPTED] = opened
+    await sign_in(request, opened.session)
 
 
 async def sign_out(request: web.Request) -> None:
@@ -81,7 +92,7 @@ class StoreStorage(AbstractStorage):
         new: Session | None = session.get(KEY)
         held = _parts(len(request.headers.get(SESSION_HEADER, "")))
         if new is not None:
-            cookies = await self._cookies_for(old, new, held)
+            cookies = await self._cookies_for(request, old, new, held)
         else:
             if old is not None:
                 await self._store.revoke(old)
@@ -90,9 +101,11 @@ class StoreStorage(AbstractStorage):
         for cookie in cookies:
             response.headers.add(hdrs.SET_COOKIE, cookie)
 
-    async def _cookies_for(self, old: Session | None, new: Session, held: int) -> list[str]:
+    async def _cookies_for(self, request: web.Request, old: Session | None, new: Session, held: int) -> list[str]:
         """Store a session; return its cookies, and the removal of those that the old one filled beyond them."""
-        opened = await self._store.replace(old, new)
+        opened = request[ADOPTED] if ADOPTED in request else await self._store.replace(old, new)
+        if old is not None:
+            request[REPLACED] = old
         now = self._clock()
         max_age = max(0, int(new.expires - now)) if new.remembered else None
         cookies = self._cookie.set(opened.token, max_age=max_age, now=now)

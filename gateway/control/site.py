@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
 from gateway.control.csrf import CsrfGuard
 from gateway.control.facts import PORTAL_PATH, client_of, host_name, host_of, login_path, scheme_of
+from gateway.control.handover import START_PATH, Questions
 from gateway.control.pages import content_security_policy
 from gateway.control.parts import ControlParts
+from gateway.control.pending import PendingLogins
 from gateway.core.gate import Verdict, judge
 from gateway.core.next_url import safe_next
-from gateway.core.route import Route
+from gateway.core.route import LOOPBACK_NAMES, Route
 from gateway.core.session import Session
+
+HERE = "here"
+"""The parameter with which the login page stays on the host it was asked for on."""
+# Of a wildcard's hosts only those that are host names: what is in front of it comes from an address.
+_HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\]")
 
 
 class Site:
@@ -22,6 +30,8 @@ class Site:
     def __init__(self, parts: ControlParts) -> None:
         self.parts = parts
         self.csrf = CsrfGuard(parts.csrf_keys, secure=parts.session_cookie.secure, random=parts.random)
+        self.pending = PendingLogins(parts.pending_keys, secure=parts.session_cookie.secure)
+        self.questions = Questions(secure=parts.session_cookie.secure, random=parts.random)
         public = urlsplit(parts.public_url)
         self._public_scheme = public.scheme
         self._public_host = host_name(public.netloc)
@@ -32,12 +42,48 @@ class Site:
         hosts = [self._public_host, *(route.host for route in parts.router.routes if route.host)]
         self.form_csp = content_security_policy(["'self'", *(f"{public.scheme}://{host}:*" for host in hosts)])
 
-    def _origin_of(self, host: str) -> str:
+    def origin_of(self, host: str) -> str:
+        """Return the origin of one of our hosts, which all have scheme and port of ``public_url``."""
         return f"{self._public_scheme}://{host}{self._port}"
+
+    def is_public_host(self, request: web.Request) -> bool:
+        """Tell whether a request came to the host of ``public_url``, the only one that providers lead back to."""
+        return host_name(host_of(request)) == self._public_host
+
+    def on_public_url(self, path: str) -> str:
+        """Return a path as a URL below ``public_url``."""
+        return self._public_origin + path
 
     def is_configured(self, host: str) -> bool:
         """Tell whether a lower-case host name is one of ours."""
         return self.parts.router.host(host) is not None
+
+    def takes_over(self, host: str) -> bool:
+        """Tell whether a host gets its sessions from ``public_url``: one of ours that shares no cookie with it."""
+        cookie = self.parts.session_cookie
+        # The names of this machine are one place, and where the cookie does not reach our pages, they see no session.
+        if cookie.domain or cookie.path != "/" or host == self._public_host:
+            return False
+        if host in LOOPBACK_NAMES and self._public_host in LOOPBACK_NAMES:
+            return False
+        return _HOST.fullmatch(host) is not None and self.is_configured(host)
+
+    def hands_over(self, request: web.Request) -> bool:
+        """Tell whether a request came to such a host, in the way that browsers are sent there."""
+        host = host_name(host_of(request))
+        own_port = ":443" if self._public_scheme == "https" else ":80"
+        named = host_of(request) if self._port else host_of(request).removesuffix(own_port)
+        return scheme_of(request) == self._public_scheme and named == host + self._port and self.takes_over(host)
+
+    def kept_next(self, request: web.Request, value: str) -> str:
+        """Return what is carried on of a ``next``: nothing stays nothing, anything else is made safe."""
+        return self.next_url(request, value) if value else ""
+
+    def destination(self, request: web.Request, next_url: str) -> str:
+        """Return the host that a login is for."""
+        path, _, query = next_url.partition("?")
+        asked = parse_qs(query).get("to", [""])[0] if path == START_PATH else ""
+        return asked + self._port if self.takes_over(asked) else host_of(request)
 
     def next_url(self, request: web.Request, value: str) -> str:
         """Return where a login leads: ``value`` if that is safe, else ``/``; the portal if nothing was asked for.
@@ -80,7 +126,7 @@ class Site:
         host = route.host or self._public_host
         if host.startswith("*.") or self.parts.router.find(host, route.path) is not route:
             return None
-        return self._origin_of(host) + path
+        return self.origin_of(host) + path
 
     def may_open(self, request: web.Request, session: Session | None, route: Route) -> bool:
         """Tell whether a GET of the route's own path would be forwarded."""

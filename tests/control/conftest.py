@@ -1,15 +1,18 @@
-"""A control plane per test."""
+"""A control plane per test, or an admin listener."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.control.harness import ControlSite, Settings
+from tests.control.admin_listener import Admin, admin_listener
+from tests.control.harness import ControlSite, Settings, StartSite
+from tests.control.oidc import Rig, start_rig
+from tests.support.provider import FakeProvider
 
-StartSite = Callable[[Settings], Awaitable[ControlSite]]
+__all__ = ["StartSite"]
 
 
 @pytest.fixture
@@ -34,3 +37,31 @@ async def start_site(tmp_path: Path) -> AsyncIterator[StartSite]:
 async def site(start_site: StartSite) -> ControlSite:
     """A control plane on https with everybody's users and a few routes."""
     return await start_site(Settings())
+
+
+@pytest.fixture
+async def admin(tmp_path: Path) -> AsyncIterator[Admin]:
+    """The API over a store that lists sessions."""
+    async with admin_listener(tmp_path, Settings(sqlite=True)) as found:
+        yield found
+
+
+@pytest.fixture
+async def of_cookies(tmp_path: Path) -> AsyncIterator[Admin]:
+    """The API over sealed cookies."""
+    async with admin_listener(tmp_path, Settings()) as found:
+        yield found
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    """An identity provider; whoever asks it must do so rightly."""
+    with FakeProvider() as running:
+        yield running
+        assert running.violations == []
+
+
+@pytest.fixture
+async def rig(start_site: StartSite, provider: FakeProvider) -> Rig:
+    """A control plane that knows the provider."""
+    return await start_rig(start_site, provider)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from aiohttp.web import Application, Request
 
 from gateway.control.app import ControlParts, make_control_app
 from gateway.control.facts import SESSION_HEADER
+from gateway.control.jwks import JwkSet
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.local_user import LocalUser
@@ -27,12 +28,15 @@ from gateway.errors import BadToken, ConfigError, Problem
 from gateway.login.argon2 import CHEAPEST
 from gateway.login.hash_pool import HashPool
 from gateway.login.password import PasswordLogin
+from gateway.login.redirect import RedirectLogin
 from gateway.login.rights import RightsWatch
 from gateway.login.throttle import MemoryThrottle
 from gateway.sessions.cookie_store import CookieStore
+from gateway.sessions.handovers import MemoryHandovers
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
+from gateway.sessions.sqlite_store import SqliteStore
 from gateway.sessions.store import SessionStore
 from gateway.wire.cookies import CookiePicker
 from gateway.wire.identity_headers import IdentityHeaders
@@ -108,6 +112,23 @@ class Settings:
     pool: HashPool | None = None
     local_login: bool = True
     store: SessionStore | None = None
+    providers: Mapping[str, RedirectLogin] = field(default_factory=dict)
+    sqlite: bool = False
+    """Whether sessions are in a file, and not in their cookies; for ``store`` None."""
+    jwks: JwkSet | None = None
+
+
+def make_store(directory: Path, settings: Settings, clock: Clock) -> SessionStore:
+    """Return a store on a folder, as the program has it."""
+    keys = KeyRing([b"k" * 32], random=secrets.token_bytes)
+    recent, lifetimes = RecentSessions(1000), settings.lifetimes
+    if settings.sqlite:
+        return SqliteStore(directory / "sessions.sqlite", keys, recent, lifetimes, clock, secrets.token_bytes)
+    ledger = Revocations(directory / "revocations.sqlite", 40 * 86400.0, clock())
+    return CookieStore(keys, ledger, recent, lifetimes, clock)
+
+
+StartSite = Callable[["Settings"], Awaitable["ControlSite"]]
 
 
 class ControlSite:
@@ -120,12 +141,7 @@ class ControlSite:
         self.events: list[AuditEvent] = []
         self.users_file = directory / "users.yaml"
         write_users(self.users_file, settings.users)
-        keys = KeyRing([b"k" * 32], random=secrets.token_bytes)
-        ledger = Revocations(directory / "revocations.sqlite", 40 * 86400.0, self.clock())
-        self.store: SessionStore = settings.store or CookieStore(
-            keys, ledger, RecentSessions(1000), settings.lifetimes, self.clock
-        )
-        self._ledger = ledger
+        self.store: SessionStore = settings.store or make_store(directory, settings, self.clock)
         public_host = settings.public_url.partition("://")[2].partition(":")[0]
         self.login = PasswordLogin(
             self.users_file,
@@ -150,6 +166,10 @@ class ControlSite:
             csrf_keys=(b"c" * 32,),
             identity_headers=lambda session, _: headers.pairs(session.identity),
             target_paths=_target_paths,
+            providers=settings.providers,
+            pending_keys=KeyRing([b"p" * 32], random=secrets.token_bytes),
+            jwks=settings.jwks,
+            handovers=MemoryHandovers(self.ticks),
             clock=self.clock,
         )
         self.client: TestClient[Request, Application]
@@ -160,11 +180,15 @@ class ControlSite:
     async def start(self) -> None:
         self.client = TestClient(TestServer(make_control_app(self.parts)), cookie_jar=DummyCookieJar())
         await self.client.start_server()
+        for login in self.settings.providers.values():
+            await login.start()
 
     async def close(self) -> None:
         await self.client.close()
+        for login in self.settings.providers.values():
+            await login.close()
         await self.login.close()
-        self._ledger.close()
+        await self.store.close()
 
     def browser(self, host: str = HOST, **more: str) -> Browser:
         return Browser(self, host, **more)
@@ -196,15 +220,22 @@ class Browser:
     """Keeps cookies; the data plane's part is played here: the session's cookie becomes an internal header."""
 
     def __init__(
-        self, site: ControlSite, host: str = HOST, *, scheme: str = "https", client: str = "192.0.2.7"
+        self,
+        site: ControlSite,
+        host: str = HOST,
+        *,
+        scheme: str = "https",
+        client: str = "192.0.2.7",
+        agent: str = "test browser",
     ) -> None:
         self.site = site
         self.host = host
         self.scheme = scheme
         self.address = client
+        self.agent = agent
         self.cookies: dict[str, str] = {}
         cookie = site.settings.cookie
-        self._picker = CookiePicker(cookie.full_name, ("gateway_browser", "__Host-gateway_browser"))
+        self._picker = CookiePicker(cookie.full_name, ("gateway_", "__Host-gateway_"))
 
     async def get(self, path: str, headers: Mapping[str, str] = PAGE) -> Answer:
         return await self.send("GET", path, headers)
@@ -218,7 +249,7 @@ class Browser:
             "X-Forwarded-For": self.address,
             "X-Forwarded-Proto": self.scheme,
             "X-Request-Id": "req-1",
-            "User-Agent": "test browser",
+            "User-Agent": self.agent,
             **headers,
             **await self._as_data_plane(),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.control import admin
 from gateway.control.app import AdminParts, make_admin_app
 from gateway.control.metrics import LoginCounts
+from gateway.core.audit import AuditEvent
 from gateway.core.metrics import Counters
 from tests.control.test_errors import FailingStore
 
@@ -27,9 +29,18 @@ class Admin:
         self.counters = Counters()
         self.logins = LoginCounts()
         self.draining = False
+        self.events: list[AuditEvent] = []
 
     def parts(self) -> AdminParts:
-        return AdminParts(self.store, lambda: self.counters, self.logins, lambda: self.draining, "1.2.3")
+        return AdminParts(
+            lambda: self.store,
+            lambda: self.counters,
+            self.logins,
+            lambda: self.draining,
+            "1.2.3",
+            audit=self.events.append,
+            token=lambda: None,
+        )
 
 
 @pytest.fixture
@@ -117,6 +128,42 @@ async def test_metrics_tell_what_was_counted(client: Client, state: Admin) -> No
     assert found["gateway_logins_total"]["success",] == 1
     assert found["gateway_logins_total"]["failure",] == 0
     assert [labels[-1] for labels in found["gateway_build_info"]] == ["1.2.3"]
+
+
+async def test_metrics_tell_how_the_store_is_and_what_it_has_counted_in_every_process(
+    client: Client, state: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await samples(client)
+    assert found["gateway_session_store_up"][()] == 1
+    assert "gateway_session_store_errors_total" not in found, "it has counted none"
+    state.store.works = False
+    own = {"errors_timeout": 2.0, "retries_total": 1.0, "known": 4.0, "up": 1.0}
+    monkeypatch.setattr(state.store, "stats", lambda: own, raising=False)
+    state.counters.store = {"errors_timeout": 3.0, "errors_refused": 1.0, "known": 5.0, "up": 1.0}
+    found = await samples(client)
+    assert found["gateway_session_store_up"][()] == 0
+    assert found["gateway_session_store_errors_total"] == {("timeout",): 5, ("refused",): 1}
+    assert found["gateway_session_store_retries_total"][()] == 1
+    assert found["gateway_session_store_known"][()] == 9
+    assert found["gateway_session_store_processes_up"][()] == 2
+
+
+def test_of_a_process_that_ended_the_counts_stay_and_what_it_held_goes() -> None:
+    total, ended = Counters(), Counters()
+    ended.store = {"errors_timeout": 3.0, "retries_total": 2.0, "known": 5.0}
+    total.add(ended)
+    total.add(ended, ended=True)
+    assert total.store == {"errors_timeout": 6.0, "retries_total": 4.0, "known": 5.0}
+
+
+async def test_counts_are_brought_up_to_date_before_they_are_told(state: Admin) -> None:
+    async def gather() -> None:
+        state.counters.accepted += 5
+
+    parts = replace(state.parts(), gather=gather)
+    async with TestClient(TestServer(make_admin_app(parts))) as client:
+        assert (await samples(client))["gateway_connections_accepted_total"][()] == 5
+        assert (await samples(client))["gateway_connections_accepted_total"][()] == 10
 
 
 async def test_metrics_follow_what_happens_between_two_scrapes(client: Client, state: Admin) -> None:

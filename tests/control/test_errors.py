@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from gateway.core.session import Session
+from gateway.core.session import Session, SessionSummary
 from gateway.errors import StoreUnavailable
 from gateway.sessions.store import Opened
 from tests.control.conftest import StartSite
@@ -35,11 +35,14 @@ class FailingStore:
     def is_over(self, opened: Opened, now: float) -> bool:
         return opened.until <= now
 
-    async def load(self, token: str, now: float) -> Opened:
+    async def start(self) -> None:
+        return
+
+    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
         self._fail()
         return self.sessions[token]
 
-    async def save(self, session: Session) -> Opened:
+    async def save(self, session: Session, token: str | None = None) -> Opened:
         self._fail()
         opened = Opened(session, session.id.hex(), session.ends())
         self.sessions[opened.token] = opened
@@ -48,16 +51,22 @@ class FailingStore:
     async def replace(self, old: Session | None, new: Session) -> Opened:
         return await self.save(new)
 
-    async def revoke(self, session: Session) -> None:
+    async def revoke(self, session: Session | SessionSummary) -> None:
         if not self.writes:
             raise StoreUnavailable("read-only")
-        del self.sessions[session.id.hex()]
+        self.sessions = {token: held for token, held in self.sessions.items() if held.session.handle != session.handle}
 
     async def revoke_user(self, user: str, now: float) -> None:
         self._fail()
 
-    async def list(self, user: str) -> list[Session]:
+    async def revoke_all(self, now: float) -> None:
+        self._fail()
+
+    async def list(self, user: str) -> list[SessionSummary]:
         return []
+
+    async def refresh(self) -> None:
+        return
 
     async def check(self) -> None:
         self._fail()

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.control import pages
 from gateway.control.pages import CSP, ERRORS, REQUEST_ID_MARK, error_page, in_words
-from tests.control.harness import Answer, ControlSite
+from tests.control.conftest import StartSite
+from tests.control.harness import Answer, ControlSite, Settings
 from tests.support.users import ALICE
 from tests.support.visitor import PAGE, PROGRAM
 
@@ -47,9 +48,16 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
+@pytest.fixture(params=[False, True], ids=["cookie", "sqlite"])
+async def site(start_site: StartSite, request: pytest.FixtureRequest) -> ControlSite:
+    """A site of each kind of store, for they show different pages of sessions."""
+    return await start_site(Settings(sqlite=request.param))
+
+
 async def everything(site: ControlSite) -> dict[str, Answer]:
     """Return every page of the control plane, and what is answered in place of one."""
-    guest, alice = site.browser(), site.browser()
+    guest, alice, phone = site.browser(), site.browser(), site.browser()
+    await phone.login(ALICE)
     answers = {
         "login": await guest.get(f"{LOGIN}?next=/wiki"),
         "signed out": await guest.get(f"{LOGIN}?signed_out=1"),
@@ -59,6 +67,8 @@ async def everything(site: ControlSite) -> dict[str, Answer]:
         "redirect": await alice.login(ALICE),
         "logout": await alice.get("/_gateway/logout"),
         "portal": await alice.get("/_gateway/"),
+        "sessions": await alice.get("/_gateway/sessions?done=one"),
+        "sessions refused": await alice.post("/_gateway/sessions", {"end": "others"}),
         "not found": await alice.get("/_gateway/metrics"),
         "wrong method": await alice.post("/_gateway/me", {}),
         "me": await alice.get("/_gateway/me", PROGRAM),

@@ -1,12 +1,15 @@
-"""One gateway with one recording upstream for all the tests that need nothing special."""
+"""One gateway with one recording upstream for all the tests that need nothing special, and browsers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from tests.support.browser import OpenContext, Watch, launch
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.hostile import HostileUpstream
 from tests.support.messages import Request
@@ -60,3 +63,29 @@ def site(shared_site: Site) -> Iterator[Site]:
     yield shared_site
     assert not shared_site.upstream.violations, shared_site.upstream.violations
     shared_site.gateway.assert_no_traceback()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def new_context(browser: Browser) -> Iterator[OpenContext]:
+    """Make browsers without memory; none may print errors or ask another host."""
+    contexts: list[tuple[BrowserContext, Watch]] = []
+
+    def make(**options: Any) -> BrowserContext:
+        context = browser.new_context(**options)
+        context.set_default_timeout(10_000)
+        contexts.append((context, Watch(context)))
+        return context
+
+    yield make
+    problems = [problem for _, watch in contexts for problem in watch.problems]
+    for context, _ in contexts:
+        context.close()
+    assert not problems, problems

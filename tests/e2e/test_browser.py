@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.conftest import StartGateway
-from tests.support.browser import Watch, launch
+from tests.support.browser import OpenContext, sign_in
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.messages import Request
 from tests.support.upstream import RecorderUpstream
@@ -43,42 +42,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         found = dict(re.findall(r"(?m)^\s+(alice|bob|admin)\s+(\S+)", process.errors()))
         assert set(found) == {"alice", "bob", "admin"}, process.errors()
         yield Demo(process, found)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = launch(playwright)
-        yield chromium
-        chromium.close()
-
-
-OpenContext = Callable[..., BrowserContext]
-
-
-@pytest.fixture
-def new_context(browser: Browser) -> Iterator[OpenContext]:
-    """Make browsers without memory; none may print errors or ask another host."""
-    contexts: list[tuple[BrowserContext, Watch]] = []
-
-    def make(**options: Any) -> BrowserContext:
-        context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
-        contexts.append((context, Watch(context)))
-        return context
-
-    yield make
-    problems = [problem for _, watch in contexts for problem in watch.problems]
-    for context, _ in contexts:
-        context.close()
-    assert not problems, problems
-
-
-def sign_in(page: Page, name: str, password: str) -> None:
-    """Fill in the login form and send it."""
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
 
 
 def sign_out(page: Page, url: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
@@ -11,9 +13,31 @@ PROGRAM = "/usr/bin/chromium"
 _STATUS = re.compile(r"Failed to load resource: the server responded with a status of (401|403|404|429)")
 
 
-def launch(playwright: Playwright) -> Browser:
+def launch(playwright: Playwright, *arguments: str) -> Browser:
     """Start Chromium without a window; the sandbox needs rights that containers lack."""
-    return playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=["--no-sandbox"])
+    return playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=["--no-sandbox", *arguments])
+
+
+def launch_with_profile(playwright: Playwright, folder: Path, *arguments: str) -> BrowserContext:
+    """Start Chromium with the settings in a folder; certificates are not looked at."""
+    return playwright.chromium.launch_persistent_context(
+        folder,
+        executable_path=PROGRAM,
+        headless=True,
+        args=["--no-sandbox", *arguments],
+        ignore_https_errors=True,
+    )
+
+
+OpenContext = Callable[..., BrowserContext]
+"""What makes a browser without memory; it takes the options of Playwright's ``new_context``."""
+
+
+def sign_in(page: Page, name: str, password: str) -> None:
+    """Fill in the login form and send it."""
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
 
 
 class Watch:

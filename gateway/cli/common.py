@@ -1,0 +1,90 @@
+"""What commands share: the configuration file, and telling what is wrong."""
+
+# ruff: noqa: PLC0415 -- imported at need, see the package
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, ParamSpec
+
+import click
+
+from gateway.errors import ConfigError, GatewayError, Problem
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+DEFAULT_CONFIG = Path("config/gateway.yaml")
+
+P = ParamSpec("P")
+
+
+def tells_problems(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors raised on purpose into lines on stderr and exit code 1."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ConfigError as error:
+            fail(map(str, error.problems))
+        except GatewayError as error:
+            fail([str(error)])
+
+    return wrapper
+
+
+def fail(lines: Iterable[str]) -> NoReturn:
+    """Tell what is wrong and end with exit code 1."""
+    for line in lines:
+        click.echo(line, err=True)
+    sys.exit(1)
+
+
+def config_option(command: Callable[P, None]) -> Callable[P, None]:
+    """Add ``-c FILE``."""
+    return click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_CONFIG,
+        envvar="GATEWAY_CONFIG",
+        show_default=True,
+        show_envvar=True,
+        metavar="FILE",
+        help="The configuration file.",
+    )(command)
+
+
+def load(config: Path) -> Settings:
+    """Read the configuration; where there is none, say how to get one. Raises ConfigError."""
+    from gateway.settings import load_settings
+
+    try:
+        return load_settings(config, os.environ)
+    except ConfigError as error:
+        if config.exists():
+            raise
+        hint = "name another with -c FILE or $GATEWAY_CONFIG, or run `gateway demo`, which needs none"
+        raise ConfigError([*error.problems, Problem(str(config), "", hint)]) from None
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows with their columns in line."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def tell_warnings(settings: Settings) -> None:
+    """Print the warnings on stderr."""
+    for problem in settings.warnings:
+        click.echo(f"warning: {problem}", err=True)
