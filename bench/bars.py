@@ -55,6 +55,8 @@ BARS = (
     Bar("small answer, CPU, ours / Caddy", _cpu("proxying", "ours", "caddy"), at_most=0.4),
     Bar("cold / warm session, CPU", _cpu("sessions", COLD_SESSIONS, MANY_SESSIONS), at_most=1.5),
     Bar("many sessions / 1, CPU", _cpu("sessions", MANY_SESSIONS, ONE_SESSION), at_most=1.1, at_least=0.9),
+    Bar("Redis / cookie, warm session, CPU", _cpu("stores", "redis, warm", "cookie, warm"), at_most=1.1),
+    Bar("Redis, cold / warm session, CPU", _cpu("stores", "redis, cold", "redis, warm"), at_most=6.0),
     Bar("1 000 routes / 10, CPU", _cpu("routes", "1000 routes", "10 routes"), at_most=1.1, at_least=0.9),
     Bar("answers of 1 MiB, throughput, ours / nginx", _throughput("answer 1m"), at_least=0.9),
     Bar("answers of 100 MiB, throughput, ours / nginx", _throughput("answer 100m"), at_least=0.9),

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import idle
+from bench import idle, stores
 from bench.contestants import aiohttp_proxy, caddy, nginx, ours
 from bench.contestants.contestant import Contestant
+from bench.contestants.ours import Setup
 from bench.process import BenchError, most_connections
 from bench.rows import IdleRow
 from bench.stage import Stage, cookies
@@ -22,6 +23,7 @@ OTHERS = {"nginx": nginx.running, "caddy": caddy.running, "aiohttp": aiohttp_pro
 OURS = {"ours": True, "interpreted": False}
 """Whether it is compiled."""
 NAMES = (*OURS, *OTHERS)
+STORES = ("cookie", "redis", "sqlite")
 ONE_SESSION, MANY_SESSIONS, COLD_SESSIONS = "1 session", "many sessions", "cold sessions"
 FILL_TIME = 40.0
 """Seconds for showing the many sessions to the gateway; a slow machine gets fewer of them."""
@@ -38,7 +40,9 @@ def running(stage: Stage, names: Sequence[str], purpose: str) -> Iterator[Mappin
                 start = OTHERS[name](directory, stage.core, stage.upstream.port, stage.upstream.sink_port)
                 found[name] = stack.enter_context(start)
             elif stage.scene:
-                found[name] = stack.enter_context(ours.running(stage.scene, f"{name}-{purpose}", compiled=OURS[name]))
+                found[name] = stack.enter_context(
+                    ours.running(stage.scene, f"{name}-{purpose}", Setup(compiled=OURS[name]))
+                )
         for contestant in found.values():
             stage.warm_up(contestant, PAGE)
         yield found
@@ -84,7 +88,7 @@ def routes(stage: Stage, names: Sequence[str]) -> None:
         contestants, cycles = {}, {}
         for count in stage.plan.routes:
             variant = f"{count} routes"
-            gateway = stack.enter_context(ours.running(stage.scene, f"ours-{count}-routes", count))
+            gateway = stack.enter_context(ours.running(stage.scene, f"ours-{count}-routes", Setup(routes=count)))
             lines = [(f"{ours.route_path(i)}/page", stage.headers["Cookie"]) for i in range(count - 2)]
             cycles[variant] = stage.directory / f"routes-{count}"
             write_cycle(cycles[variant], lines)
@@ -130,6 +134,56 @@ def _cold(stage: Stage, number: int, many: Path, count: int) -> float:
     return row.per_second
 
 
+def session_stores(stage: Stage, names: Sequence[str]) -> None:
+    """Ours with each session store: a session in use, all of them at random, and each at its first sight."""
+    if not stage.scene or "ours" not in names:
+        return
+    for store in STORES:
+        with ExitStack() as stack:
+            directory = stage.directory / f"store-{store}"
+            directory.mkdir()
+            url = stack.enter_context(stores.redis(directory / "redis", stage.load_core)) if store == "redis" else store
+            setup = Setup(store=url, state=directory / "state")
+            tokens = stores.fill(ours.write_config(stage.scene, directory, setup), stage.scene.key, stage.plan.records)
+            for number in range(stage.plan.rounds):
+                _stored(stage, number, store, setup, [(PAGE, cookies(token)) for token in tokens])
+
+
+def _stored(stage: Stage, number: int, store: str, setup: Setup, lines: list[tuple[str, str]]) -> None:
+    """Measure one store: a gateway that was just started, then the same with what it has seen."""
+    assert stage.scene
+    one, many = (stage.directory / f"stored-{name}" for name in ("one", "many"))
+    write_cycle(one, lines[:1])
+    write_cycle(many, lines)
+    with ours.running(stage.scene, f"ours-{store}-{number}", setup) as gateway:
+        stage.wrk.run(gateway.url(PAGE), 1, ("random", str(one)))
+        measure = partial(stage.measure, "stores", number=number, contestant=gateway, path=PAGE)
+        cold = measure(f"{store}, cold", arguments=("cycle", str(many)))
+        if cold.load.requests > len(lines):
+            raise BenchError("the cold sessions ran out: more are needed for this machine")
+        measure(f"{store}, warm", arguments=("random", str(one)))
+        # Shown are only those of the run above: the load script starts at the first each time.
+        shown = stage.directory / "stored-shown"
+        write_cycle(shown, lines[: cold.load.requests])
+        measure(f"{store}, many", arguments=("random", str(shown)))
+
+
+def workers(stage: Stage, names: Sequence[str]) -> None:
+    """Ours with one worker and with two, free to use both cores; the load takes its part of them."""
+    if not stage.scene or "ours" not in names:
+        return
+    cores = f"{stage.core},{stage.load_core}"
+    with ExitStack() as stack:
+        contestants = {}
+        for count in (1, 2):
+            setup = Setup(workers=count, cores=cores)
+            gateway = stack.enter_context(ours.running(stage.scene, f"ours-{count}-workers", setup))
+            stage.warm_up(gateway, PAGE)
+            contestants[f"{count} worker{'s' if count > 1 else ''}"] = gateway
+        for number, variant, gateway in in_turn(contestants, stage.plan.rounds):
+            stage.measure("workers", variant, number, gateway, PAGE)
+
+
 def idle_connections(stage: Stage, names: Sequence[str]) -> None:
     """Memory of idle keep-alive connections, each after one request, of fresh processes one after the other."""
     count = min(stage.plan.idle, most_connections())
@@ -154,5 +208,7 @@ CASES = (
     Case("bodies", bodies),
     Case("routes", routes),
     Case("sessions", sessions),
+    Case("stores", session_stores),
+    Case("workers", workers),
     Case("idle", idle_connections),
 )

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,11 +35,21 @@ def machine() -> dict[str, str]:
     }
 
 
+def interpreters() -> str:
+    """Return what `tools/fastest_python.py` found when it chose the interpreter, if it did."""
+    file = Path(sys.prefix, "interpreters")
+    if not file.exists():
+        return "not chosen: the one that this was run with"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return "the fastest of " + "; ".join(" ".join(line.split()) for line in lines)
+
+
 def versions() -> dict[str, str]:
     """Return the versions of everything that takes part."""
     return {
         "gateway": gateway.__version__,
         "Python": f"{platform.python_version()}, built by {platform.python_compiler()}, {platform.python_build()[1]}",
+        "interpreters, by a test of byte code": interpreters(),
         "uvloop": version("uvloop"),
         "aiohttp": version("aiohttp"),
         "nginx": _said(["nginx", "-v"]).rpartition("/")[2],

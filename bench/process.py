@@ -48,7 +48,7 @@ class Process:
     """One program in a directory of its own, where its output and files lie."""
 
     def __init__(
-        self, name: str, directory: Path, command: Sequence[str], core: int, env: Mapping[str, str] | None = None
+        self, name: str, directory: Path, command: Sequence[str], core: int | str, env: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
         self.directory = directory

@@ -130,6 +130,12 @@ def _sections(stage: Stage) -> list[tuple[str, str]]:
         found.append(("Number of routes", requests("routes", f"{min(stage.plan.routes)} routes")))
     if "sessions" in cases:
         found.append((f"Sessions: 1, {number(stage.sessions_shown)} warm, and cold", requests("sessions", ONE_SESSION)))
+    if "stores" in cases:
+        text = requests("stores", "cookie, warm")
+        found.append(("Session stores: one session in use, those seen before at random, at first sight", text))
+    if "workers" in cases:
+        table_of_workers = _case_table(rows, "workers", "1 worker", REQUESTS, "requests / s")
+        found.append(("Workers, sharing two cores with the load", table_of_workers))
     if stage.idle_rows:
         found.append(("Idle keep-alive connections, after one request each", _idle(stage.idle_rows)))
     return found

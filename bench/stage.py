@@ -51,6 +51,8 @@ class Plan:
     """Of the cases where hardly any difference is to be seen."""
     routes: tuple[int, ...]
     sessions: int
+    records: int
+    """Sessions in the stores with records, where each is written by itself."""
     idle: int
     answers: tuple[str, ...]
     uploads: tuple[int, ...]
@@ -66,6 +68,7 @@ FULL = Plan(
     flat_rounds=5,
     routes=(10, 100, 1000),
     sessions=100_000,
+    records=100_000,
     idle=10_000,
     answers=("100k", "1m", "100m"),
     uploads=(1, 10),
@@ -79,6 +82,7 @@ QUICK = Plan(
     flat_rounds=1,
     routes=(10, 1000),
     sessions=20_000,
+    records=20_000,
     idle=2_000,
     answers=("1m",),
     uploads=(1,),

@@ -12,7 +12,7 @@ from base64 import urlsafe_b64decode
 from pathlib import Path
 
 from gateway.core.identity import Identity
-from gateway.core.session import SESSION_ID_BYTES, Lifetimes, start_session
+from gateway.core.session import SESSION_ID_BYTES, Lifetimes, Session, start_session
 from gateway.sessions.cookie_store import PURPOSE
 from gateway.sessions.payload import dump_session, parse_session
 from gateway.sessions.seal import KeyRing
@@ -35,14 +35,19 @@ def renewed(key: str, token: str) -> str:
 def sealed_sessions(key: str, count: int) -> list[str]:
     """Return tokens of different users, as that many logins would have made."""
     ring = _ring(key)
+    seen = time.time() + AHEAD
+    return [ring.seal(PURPOSE, dump_session(session.touched(seen))) for session in new_sessions(count)]
+
+
+def new_sessions(count: int) -> list[Session]:
+    """Return sessions that begin now, each of another user."""
     now = time.time()
-    tokens = []
+    sessions = []
     for index in range(count):
         user = f"user{index:06d}"
         identity = Identity(user, f"User {index:06d}", f"{user}@example.com", ("staff", "wiki"))
-        session = start_session(os.urandom(SESSION_ID_BYTES), identity, Lifetimes(), remember=False, now=now)
-        tokens.append(ring.seal(PURPOSE, dump_session(session.touched(now + AHEAD))))
-    return tokens
+        sessions.append(start_session(os.urandom(SESSION_ID_BYTES), identity, Lifetimes(), remember=False, now=now))
+    return sessions
 
 
 def write_cycle(file: Path, lines: list[tuple[str, str]]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from gateway.core.metrics import Counters
 from gateway.core.policy import Rule
+from gateway.core.programs import Verify
 from gateway.core.route import GATEWAY_PREFIX, Route, Router
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import ConfigError, Problem
@@ -17,6 +18,7 @@ from gateway.proxy.record import LineWriter
 from gateway.proxy.server import DataPlane
 from gateway.sessions.store import SessionStore
 from gateway.settings.settings import Settings
+from gateway.signing.mint import TokenMint
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
@@ -47,6 +49,12 @@ def login_page(settings: Settings) -> str:
     return f"{settings.public_url}{LOGIN_PATH}" if settings.session_cookie.domain else LOGIN_PATH
 
 
+def identity_headers(settings: Settings) -> IdentityHeaders:
+    """Return what upstreams are told of the user."""
+    token = settings.identity_token
+    return IdentityHeaders(settings.identity_headers, (token.header,) if token else ())
+
+
 def build_plane(
     settings: Settings,
     router: Router,
@@ -56,6 +64,8 @@ def build_plane(
     counters: Counters,
     access_log: LineWriter | None,
     loop: asyncio.AbstractEventLoop,
+    mint: TokenMint | None,
+    verify: Verify,
 ) -> DataPlane:
     """Build the data plane. Raises ConfigError where an upstream's certificate files cannot be used."""
     parts = PlaneParts(
@@ -63,7 +73,7 @@ def build_plane(
         store=store,
         session_cookie=settings.session_cookie,
         lifetimes=settings.lifetimes,
-        identity=IdentityHeaders(settings.identity_headers),
+        identity=identity_headers(settings),
         dropped_answer_names=frozenset(name.lower().encode("ascii") for name in settings.drop_response_headers),
         answers=OwnAnswers(pages, csp),
         login_page=login_page(settings),
@@ -72,6 +82,9 @@ def build_plane(
         access_log=access_log,
         random=os.urandom,
         counters=counters,
+        tokens=mint,
+        verify=verify,
+        memory=settings.memory,
     )
     try:
         return DataPlane(parts, loop)

@@ -16,9 +16,12 @@ from itertools import count
 from typing import Any
 
 from gateway.core.metrics import Counters
+from gateway.core.programs import Credential, Refused, Verdict
 from gateway.settings.settings import Settings
+from gateway.signing.keys import Keys
 
 _LENGTH_BYTES = 4
+RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Start:
     pages: dict[int, bytes]
     """Error pages by status."""
     csp: str
+    signing: Keys = ()
+    """What identity tokens are signed with; none where there are no tokens, or no keys yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,36 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """To a worker: credentials that were verified before are to be asked about again; answered by `Refreshed`."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """From a worker: whose credential is this."""
+
+    number: int
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The answer to `Prove`."""
+
+    number: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """To a worker: sign identity tokens with these keys from now on."""
+
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """To a worker: tell what you have counted."""
 
@@ -79,13 +114,33 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class StopAccepting:
+    """To a worker: take no more connections, for others do now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """To a worker: take no more connections, finish what is under way within ``seconds``, and end."""
 
     seconds: float
 
 
-Message = Start | Ready | Failed | Refresh | Refreshed | Count | Counted | Leave | Drain
+Message = (
+    Start
+    | Ready
+    | Failed
+    | Refresh
+    | Refreshed
+    | Forget
+    | Prove
+    | Proved
+    | Sign
+    | Count
+    | Counted
+    | Leave
+    | StopAccepting
+    | Drain
+)
 
 
 class _Pickler(pickle.Pickler):
@@ -113,6 +168,7 @@ class Channel:
         self._writer = writer
         self._numbers = count()
         self._asked: dict[int, asyncio.Event] = {}
+        self._verdicts: dict[int, asyncio.Future[Verdict]] = {}
 
     @classmethod
     async def over(cls, sock: socket.socket) -> Channel:
@@ -127,9 +183,16 @@ class Channel:
 
     async def refresh(self, seconds: float) -> bool:
         """Let the other side look at what was ended; tell whether it has, within ``seconds``."""
-        number = next(self._numbers)
+        return await self._ask(Refresh(next(self._numbers)), seconds)
+
+    async def forget(self, seconds: float) -> bool:
+        """Let a worker forget whose credentials were; tell whether it has, within ``seconds``."""
+        return await self._ask(Forget(next(self._numbers)), seconds)
+
+    async def _ask(self, message: Refresh | Forget, seconds: float) -> bool:
+        number = message.number
         event = self._asked[number] = asyncio.Event()
-        self.send(Refresh(number))
+        self.send(message)
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
@@ -139,18 +202,36 @@ class Channel:
             del self._asked[number]
         return True
 
+    async def prove(self, credential: Credential, seconds: float) -> Verdict:
+        """Ask the parent whose a credential is; nothing is known where it does not tell within ``seconds``."""
+        number = next(self._numbers)
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._verdicts[number] = verdict
+        self.send(Prove(number, credential))
+        try:
+            async with asyncio.timeout(seconds):
+                return await verdict
+        except TimeoutError:
+            return Refused(503, "whoever verifies credentials took too long", RETRY_SECONDS)
+        finally:
+            del self._verdicts[number]
+
     async def receive(self) -> Message | None:
-        """Return the next message; None once the other side is gone. Answers to `refresh` are taken here."""
+        """Return the next message; None once the other side is gone. Answers to what was asked are taken here."""
         while True:
             try:
                 length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
-                message: Message = pickle.loads(await self._reader.readexactly(length))
+                message: Message = pickle.loads(await self._reader.readexactly(length))  # noqa: S301 - our own parent or child
             except (asyncio.IncompleteReadError, OSError):
                 return None
-            if not isinstance(message, Refreshed):
+            if isinstance(message, Refreshed):
+                if message.number in self._asked:
+                    self._asked[message.number].set()
+            elif isinstance(message, Proved):
+                if message.number in self._verdicts and not self._verdicts[message.number].done():
+                    self._verdicts[message.number].set_result(message.verdict)
+            else:
                 return message
-            if message.number in self._asked:
-                self._asked[message.number].set()
 
     def stop(self) -> None:
         """Let `receive` return as if the other side were gone."""

@@ -15,9 +15,10 @@ from typing import Protocol
 
 from aiohttp import web
 
-from gateway.assembly import control_route, make_router, server_tls
+from gateway.assembly import control_route, identity_headers, make_router, server_tls
 from gateway.channel import Start
 from gateway.control.app import make_control_app
+from gateway.control.jwks import JwkSet
 from gateway.control.pages import CSP, ERRORS, error_page
 from gateway.control.parts import ControlParts
 from gateway.core.metrics import Counters
@@ -26,12 +27,14 @@ from gateway.core.session import Session
 from gateway.login.oidc.methods import make_logins
 from gateway.login.password import PasswordLogin
 from gateway.one_process import OnePlane
+from gateway.programs import make_verifier
 from gateway.sessions.seal import KeyRing
 from gateway.settings import load_users
 from gateway.settings.settings import Settings
 from gateway.shared import Shared
-from gateway.stores import make_store, make_throttle
-from gateway.wire.identity_headers import IdentityHeaders
+from gateway.signed_identity import make_keeper, make_mint
+from gateway.signing.keys import Keys
+from gateway.stores import make_handovers, make_store, make_throttle
 from gateway.wire.target import parse_target
 from gateway.workers import WorkerProcess, Workers
 
@@ -53,11 +56,20 @@ class Planes(Protocol):
     async def refresh(self, but: WorkerProcess | None = None) -> None:
         """Let all but one look at what was ended; return when they have."""
 
+    async def forget_credentials(self) -> None:
+        """Let them ask again whose credentials are; return when they have forgotten."""
+
+    def sign(self, keys: Keys) -> None:
+        """Let them sign identity tokens with these keys."""
+
     async def add_counts(self, total: Counters) -> None:
         """Add what they have counted."""
 
     def leave(self) -> None:
         """Let no client keep its connection."""
+
+    async def stop_accepting(self) -> None:
+        """Let them take no more connections; return when they take none."""
 
     async def stop(self, drain: float, hurry: asyncio.Event) -> None:
         """Let requests in flight finish for ``drain`` seconds or until ``hurry``, then end."""
@@ -87,8 +99,13 @@ class Generation:
         server_tls(settings)
         self.store = make_store(settings, announce)
         self._socket_path = str(shared.private / f"control-{next(_numbers)}.sock")
+        self._throttle = make_throttle(settings)
+        self._handovers = make_handovers(settings, shared.handovers)
         self.login = self._make_login()
         self.providers = make_logins(settings.providers)
+        self._verifier = make_verifier(settings, self.login, self._throttle, shared.audit, self._forget_credentials)
+        self._mint = make_mint(settings)
+        self._keeper = make_keeper(settings, self._sign)
         # What our own parser has let pass, aiohttp's takes too.
         room = settings.limits.head + settings.session_cookie.budget + 4096
         self._runner = web.AppRunner(
@@ -102,9 +119,20 @@ class Generation:
         start = Start(settings, self._socket_path, (), pages, CSP)
         self.planes: Planes
         if one_process:
-            self.planes = OnePlane(start, self.store, shared.access_log(settings), shared.ended)
+            self.planes = OnePlane(start, self.store, shared.access_log(settings), shared.ended, self._verifier.verify)
         else:
-            self.planes = Workers(start, settings.workers, ended, shared.ended)
+            self.planes = Workers(start, settings.workers, ended, shared.ended, self._verifier.verify)
+
+    def _sign(self, keys: Keys) -> None:
+        """Sign with these keys here, as in the answers to forward-auth, and in the data planes."""
+        if self._mint is not None:
+            self._mint.use(keys)
+        self.planes.sign(keys)
+
+    async def _forget_credentials(self) -> None:
+        """Let nobody take a credential for right because it was so before: keys or users have changed."""
+        self._verifier.forget()
+        await self.planes.forget_credentials()
 
     def _make_login(self) -> PasswordLogin | None:
         settings = self.settings
@@ -119,16 +147,20 @@ class Generation:
             load_users,
             rights=self._shared.rights,
             end_sessions=end_sessions,
+            changed=self._forget_credentials,
             audit=self._shared.audit,
             clock=time.time,
         )
 
     def _control_parts(self) -> ControlParts:
         settings, shared = self.settings, self._shared
-        identity = IdentityHeaders(settings.identity_headers)
+        identity, mint = identity_headers(settings), self._mint
 
         def headers_for(session: Session, route: Route) -> list[tuple[str, str]]:
-            return identity.pairs(session.identity)
+            pairs = identity.pairs(session.identity)
+            if mint is not None and route.audience:
+                pairs.append(mint.pair(session, route.audience, asyncio.get_running_loop().time()))
+            return pairs
 
         def paths_of(target: str) -> tuple[str, ...]:
             found = parse_target(target.encode("ascii"))
@@ -143,13 +175,19 @@ class Generation:
             login=self.login,
             providers=self.providers,
             pending_keys=KeyRing(settings.keys, os.urandom),
-            throttle=make_throttle(settings),
+            throttle=self._throttle,
             audit=shared.audit,
             csrf_keys=KeyRing(settings.keys, os.urandom).derive("csrf"),
             identity_headers=headers_for,
             target_paths=paths_of,
+            handovers=self._handovers,
             logins=shared.logins,
+            jwks=self._jwks(),
         )
+
+    def _jwks(self) -> JwkSet | None:
+        keeper, policy = self._keeper, self.settings.identity_token
+        return JwkSet(keeper.published, int(policy.cache_time())) if keeper and policy else None
 
     def retire_login(self, *, retired: bool) -> None:
         """Let nobody log in here any more, or again: the next generation may know other users."""
@@ -165,6 +203,9 @@ class Generation:
         os.chmod(self._socket_path, 0o600)  # noqa: PTH101 - a str, as it goes to the workers
         if self.login is not None:
             await self.login.start()
+        if self._keeper is not None:
+            await self._keeper.start()
+        await self._verifier.start()
         for provider in self.providers.values():
             await provider.start()
         await self.planes.start(listeners)
@@ -172,9 +213,14 @@ class Generation:
     async def stop(self, drain: float, hurry: asyncio.Event) -> None:
         """Let requests in flight finish for ``drain`` seconds or until ``hurry``; then close all."""
         await self.planes.stop(drain, hurry)
+        await self._verifier.close()
+        if self._keeper is not None:
+            await self._keeper.close()
         if self.login is not None:
             await self.login.close()
         await self._runner.cleanup()
         for provider in self.providers.values():
             await provider.close()
+        await self._throttle.close()
+        await self._handovers.close()
         await self.store.close()

@@ -11,8 +11,11 @@ import socket
 from gateway.assembly import build_plane, control_route, make_router, server_tls
 from gateway.channel import Start
 from gateway.core.metrics import Counters
+from gateway.core.programs import Verify
 from gateway.proxy.record import LineWriter
 from gateway.sessions.store import SessionStore
+from gateway.signed_identity import make_mint
+from gateway.signing.keys import Keys
 
 
 class OnePlane:
@@ -20,7 +23,9 @@ class OnePlane:
 
     restarts = 0
 
-    def __init__(self, start: Start, store: SessionStore, access_log: LineWriter | None, ended: Counters) -> None:
+    def __init__(
+        self, start: Start, store: SessionStore, access_log: LineWriter | None, ended: Counters, verify: Verify
+    ) -> None:
         """Build it. Raises ConfigError."""
         settings = start.settings
         self._ended = ended
@@ -28,8 +33,10 @@ class OnePlane:
         self._tls = server_tls(settings)
         self._listening = False
         router = make_router(settings, control_route(start.control_socket))
+        self._mint = make_mint(settings)
+        loop = asyncio.get_running_loop()
         self._plane = build_plane(
-            settings, router, store, start.pages, start.csp, self._counters, access_log, asyncio.get_running_loop()
+            settings, router, store, start.pages, start.csp, self._counters, access_log, loop, self._mint, verify
         )
 
     async def start(self, listeners: list[socket.socket]) -> None:
@@ -45,6 +52,15 @@ class OnePlane:
     async def refresh(self, but: object = None) -> None:
         """Do nothing: the store is the one that the session was ended in."""
 
+    async def forget_credentials(self) -> None:
+        """Ask again whose credentials are."""
+        self._plane.credentials.forget()
+
+    def sign(self, keys: Keys) -> None:
+        """Sign identity tokens with these keys."""
+        if self._mint is not None:
+            self._mint.use(keys)
+
     async def add_counts(self, total: Counters) -> None:
         """Add what was counted."""
         total.add(self._counters)
@@ -52,6 +68,10 @@ class OnePlane:
     def leave(self) -> None:
         """Let no client keep its connection."""
         self._plane.leave()
+
+    async def stop_accepting(self) -> None:
+        """Take no more connections."""
+        self._plane.stop_accepting()
 
     async def stop(self, drain: float, hurry: asyncio.Event) -> None:
         """Let requests in flight finish for ``drain`` seconds or until ``hurry``, then close."""

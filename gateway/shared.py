@@ -12,6 +12,7 @@ from gateway.errors import ConfigError, Problem
 from gateway.login.rights import RightsWatch
 from gateway.logs import audit_writer, open_log
 from gateway.proxy.record import LineWriter
+from gateway.sessions.handovers import MemoryHandovers
 from gateway.settings.settings import Settings
 
 
@@ -30,6 +31,8 @@ class Shared:
         self.logins = LoginCounts()
         self.rights = RightsWatch(settings.state_dir / "rights.json")
         self.draining = False
+        self.handovers = MemoryHandovers()
+        """Sessions on their way between hosts, where they are not in Redis."""
         self._audit_log: LineWriter | None = open_log(settings.log.audit)
         self._access_log: LineWriter | None = None
         self.audit = audit_writer(self._audit_log)

@@ -205,6 +205,9 @@ class Supervisor:
             if settings.listen != self._settings.listen or settings.admin_listen != self._settings.admin_listen:
                 _log.warning("listen addresses only change with a restart")
             self._settings = settings
+            if old is not None:
+                # From here on whoever connects meets the new configuration.
+                await old.planes.stop_accepting()
             self._run.reload_successful = True
             self._run.configured_at = time.time()
             self._announce("configuration reloaded")

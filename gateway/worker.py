@@ -17,18 +17,38 @@ from collections.abc import Coroutine
 import uvloop
 
 from gateway.assembly import build_plane, control_route, make_router, server_tls
-from gateway.channel import Channel, Count, Counted, Drain, Failed, Leave, Message, Ready, Refresh, Refreshed, Start
+from gateway.channel import (
+    Channel,
+    Count,
+    Counted,
+    Drain,
+    Failed,
+    Forget,
+    Leave,
+    Message,
+    Ready,
+    Refresh,
+    Refreshed,
+    Sign,
+    Start,
+    StopAccepting,
+)
 from gateway.core.metrics import Counters
+from gateway.core.programs import Credential, Verdict
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.logs import open_log, set_up_logging
 from gateway.proxy.record import LineWriter
 from gateway.sessions.store import stats_of
+from gateway.signed_identity import make_mint
+from gateway.signing.keys import Keys
 from gateway.stores import make_store
 
 REFRESH_EVERY = 1.0
 """Seconds between two looks at what others have ended, beside the parent's notices."""
 ANNOUNCE_TIME = 1.0
 """Seconds that ending a session waits for the others to have taken note of it."""
+PROVE_TIME = 6.0
+"""Seconds to wait for the parent to verify a credential; it has a shorter time for it."""
 _log = logging.getLogger("gateway.worker")
 
 
@@ -48,8 +68,19 @@ class Worker:
         self._store = make_store(settings, self._announce)
         router = make_router(settings, control_route(start.control_socket))
         loop = asyncio.get_running_loop()
+        self._mint = make_mint(settings)
+        self._sign(start.signing)
         self._plane = build_plane(
-            settings, router, self._store, start.pages, start.csp, self._counters, access_log, loop
+            settings,
+            router,
+            self._store,
+            start.pages,
+            start.csp,
+            self._counters,
+            access_log,
+            loop,
+            self._mint,
+            self._prove,
         )
 
     async def run(self) -> None:
@@ -73,15 +104,26 @@ class Worker:
         match message:
             case Refresh():
                 self._spawn(self._refresh(message.number))
+            case Forget():
+                self._plane.credentials.forget()
+                self._channel.send(Refreshed(message.number))
+            case Sign():
+                self._sign(message.keys)
             case Count():
                 self._channel.send(self._counted())
             case Leave():
                 self._plane.leave()
+            case StopAccepting():
+                self._plane.stop_accepting()
             case Drain() if self._draining:
                 self._hurry.set()
             case Drain():
                 self._draining = True
                 self._spawn(self._drain(message.seconds))
+
+    def _sign(self, keys: Keys) -> None:
+        if self._mint is not None:
+            self._mint.use(keys)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="worker")
@@ -91,6 +133,12 @@ class Worker:
     def _counted(self) -> Counted:
         self._counters.store = dict(stats_of(self._store))
         return Counted(self._counters)
+
+    # Credentials of programs
+
+    async def _prove(self, credential: Credential) -> Verdict:
+        """Ask the parent whose a credential is."""
+        return await self._channel.prove(credential, PROVE_TIME)
 
     # What others have ended
 

@@ -9,12 +9,30 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 
-from gateway.channel import Channel, Count, Counted, Drain, Failed, Leave, Message, Ready, Refresh, Refreshed, Start
+from gateway.channel import (
+    Channel,
+    Count,
+    Counted,
+    Drain,
+    Failed,
+    Leave,
+    Message,
+    Prove,
+    Proved,
+    Ready,
+    Refresh,
+    Refreshed,
+    Sign,
+    Start,
+    StopAccepting,
+)
 from gateway.core.metrics import Counters
+from gateway.core.programs import Credential, Verify
 from gateway.errors import ConfigError, Problem
+from gateway.signing.keys import Keys
 
 START_TIME = 60.0
 """Seconds a worker may take until it serves; a crowded machine takes some."""
@@ -33,7 +51,7 @@ Relay = Callable[["WorkerProcess"], Awaitable[None]]
 class WorkerProcess:
     """One worker's process."""
 
-    def __init__(self, process: Process, channel: Channel, number: int, relay: Relay) -> None:
+    def __init__(self, process: Process, channel: Channel, number: int, relay: Relay, verify: Verify) -> None:
         self.number = number
         self.process = process
         self.channel = channel
@@ -41,12 +59,13 @@ class WorkerProcess:
         self.ready = False
         self.problems: tuple[str, ...] = ()
         self._relay = relay
+        self._verify = verify
         self._told = asyncio.Event()
         self._counted = asyncio.Event()
         self._relays: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def spawn(cls, start: Start, number: int, relay: Relay) -> WorkerProcess:
+    async def spawn(cls, start: Start, number: int, relay: Relay, verify: Verify) -> WorkerProcess:
         """Start one; it is not ready yet."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -60,7 +79,7 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(), *start.listeners),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
-        worker = cls(process, await Channel.over(ours), number, relay)
+        worker = cls(process, await Channel.over(ours), number, relay, verify)
         worker.channel.send(start)
         return worker
 
@@ -86,13 +105,21 @@ class WorkerProcess:
                 self.counters = message.counters
                 self._counted.set()
             case Refresh():
-                task = asyncio.get_running_loop().create_task(self._pass_on(message.number), name="relay")
-                self._relays.add(task)
-                task.add_done_callback(self._relays.discard)
+                self._begin(self._pass_on(message.number))
+            case Prove():
+                self._begin(self._prove(message.number, message.credential))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="relay")
+        self._relays.add(task)
+        task.add_done_callback(self._relays.discard)
 
     async def _pass_on(self, number: int) -> None:
         await self._relay(self)
         self.channel.send(Refreshed(number))
+
+    async def _prove(self, number: int, credential: Credential) -> None:
+        self.channel.send(Proved(number, await self._verify(credential)))
 
     async def until_ready(self) -> bool:
         """Tell whether it serves, once that is known."""
@@ -118,10 +145,11 @@ class WorkerProcess:
 class Workers:
     """The workers of one version of the configuration."""
 
-    def __init__(self, start: Start, number: int, relay: Relay, ended: Counters) -> None:
+    def __init__(self, start: Start, number: int, relay: Relay, ended: Counters, verify: Verify) -> None:
         self._start = start
         self._number = number
         self._relay = relay
+        self._verify = verify
         self._ended = ended
         """Where the counts of workers that have ended go."""
         self._stopping = False
@@ -148,8 +176,11 @@ class Workers:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
-            worker = await WorkerProcess.spawn(self._start, number, self._relay)
+            start = self._start
+            worker = await WorkerProcess.spawn(start, number, self._relay, self._verify)
             self._running[number] = worker
+            if start is not self._start:
+                worker.channel.send(Sign(self._start.signing))
             following = loop.create_task(worker.follow(), name="follow")
             if not await worker.until_ready():
                 worker.kill()
@@ -182,6 +213,20 @@ class Workers:
             if not seen:
                 _log.warning("worker %d has not taken note of an ended session yet", worker.number)
 
+    async def forget_credentials(self) -> None:
+        """Let them ask again whose credentials are; return when they have forgotten."""
+        asked = [worker for worker in self._running.values() if worker.ready]
+        done = await asyncio.gather(*[worker.channel.forget(ANNOUNCE_TIME) for worker in asked])
+        for worker, forgotten in zip(asked, done, strict=True):
+            if not forgotten:
+                _log.warning("worker %d has not taken note yet that credentials changed", worker.number)
+
+    def sign(self, keys: Keys) -> None:
+        """Let them sign identity tokens with these keys, and those that are started later too."""
+        self._start = replace(self._start, signing=keys)
+        for worker in self._running.values():
+            worker.channel.send(Sign(keys))
+
     async def add_counts(self, total: Counters) -> None:
         """Add what they have counted."""
         running = [worker for worker in self._running.values() if worker.ready]
@@ -193,6 +238,14 @@ class Workers:
         """Let no client keep its connection."""
         for worker in self._running.values():
             worker.channel.send(Leave())
+
+    async def stop_accepting(self) -> None:
+        """Let them take no more connections; return when they take none."""
+        running = list(self._running.values())
+        for worker in running:
+            worker.channel.send(StopAccepting())
+        # What they answer to this, they answer after that.
+        await asyncio.gather(*[worker.count() for worker in running])
 
     async def stop(self, drain: float, hurry: asyncio.Event) -> None:
         """Let them finish what is under way for ``drain`` seconds or until ``hurry``, and end."""

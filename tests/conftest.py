@@ -13,6 +13,8 @@ import pytest
 from tests.support.gateway import Config, GatewayProcess
 from tests.support.upstream import RecorderUpstream
 
+pytest_plugins = ["tests.support.redis_fixtures"]
+
 StartGateway = Callable[..., GatewayProcess]
 
 

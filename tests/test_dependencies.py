@@ -31,7 +31,7 @@ FLOORS = {
 """Oldest acceptable version by package, whether we depend on it or something else brings it along."""
 COME_WITH = {"pydantic-core": "pydantic"}
 """Distributions that another one pins to the very version it needs."""
-REQUIRED = ("aiohttp", "aiohttp-session", "cryptography", "uvloop")
+REQUIRED = ("aiohttp", "aiohttp-session", "cryptography", "joserfc", "uvloop")
 
 
 def installed(package: str) -> Version | None:
@@ -76,7 +76,8 @@ def third_party(folder: str) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"gateway", "tests", "bench", "_pytest", "_typeshed"}
+    ours = {"gateway", "gateway_verify", "tests", "bench"}
+    return found - set(sys.stdlib_module_names) - ours - {"_pytest", "_typeshed"}
 
 
 def distributions(packages: set[str]) -> set[str]:

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,14 +64,36 @@ def _routes(scene: Scene, count: int) -> list[Mapping[str, object]]:
     ]
 
 
-def _config(scene: Scene, directory: Path, port: int, admin: int, routes: int) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """In what a gateway differs from the one of the main case."""
+
+    routes: int = 2
+    compiled: bool = True
+    store: str = "cookie"
+    state: Path | None = None
+    """A state folder that several of them use one after the other."""
+    workers: int = 1
+    cores: str = ""
+    """Where it runs, as `taskset` takes it; the contestants' core where it is empty."""
+
+
+def write_config(scene: Scene, directory: Path, setup: Setup, port: int = 0, admin: int = 0) -> Path:
+    """Write the configuration; return its file."""
+    file = directory / "gateway.yaml"
+    config = _config(scene, directory, setup, port or free_port(), admin or free_port())
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def _config(scene: Scene, directory: Path, setup: Setup, port: int, admin: int) -> dict[str, object]:
     return {
         "listen": f"127.0.0.1:{port}",
         "admin_listen": f"127.0.0.1:{admin}",
         "public_url": f"http://127.0.0.1:{port}",
-        "workers": 1,
-        "state_dir": str(directory / "state"),
-        "session": {"store": "cookie", "keys": ["${BENCH_KEY}"]},
+        "workers": setup.workers,
+        "state_dir": str(setup.state or directory / "state"),
+        "session": {"store": setup.store, "keys": ["${BENCH_KEY}"]},
         "login": {"local": {"users": str(scene.directory / "users.yaml")}},
         "log": {"access": str(directory / "access.log"), "audit": str(directory / "audit.log")},
         "identity": {
@@ -80,25 +103,24 @@ def _config(scene: Scene, directory: Path, port: int, admin: int, routes: int) -
                 "X-Forwarded-Groups": "{groups}",
             }
         },
-        "routes": _routes(scene, routes),
+        "routes": _routes(scene, setup.routes),
     }
 
 
 @contextmanager
-def running(scene: Scene, name: str = "ours", routes: int = 2, *, compiled: bool = True) -> Iterator[Contestant]:
-    """Run the gateway as a contestant, with some number of routes. Raises BenchError where it is not compiled."""
-    if compiled and not COMPILED.is_dir():
-        raise BenchError("the gateway is not compiled: make compile")
+def running(scene: Scene, name: str = "ours", setup: Setup = Setup()) -> Iterator[Contestant]:
+    """Run the gateway as a contestant. Raises BenchError where it is not compiled."""
+    if setup.compiled and not any(COMPILED.glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}")):
+        raise BenchError("the gateway is not compiled for this interpreter: tools/compile_hot_path.py")
     directory = scene.directory / name
     directory.mkdir()
     port, admin = free_port(), free_port()
-    file = directory / "gateway.yaml"
-    file.write_text(yaml.safe_dump(_config(scene, directory, port, admin, routes), sort_keys=False), encoding="utf-8")
+    file = write_config(scene, directory, setup, port, admin)
     env = {"BENCH_KEY": scene.key}
-    if compiled:
+    if setup.compiled:
         found = os.environ.get("PYTHONPATH")
         env |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(COMPILED), found))), "PYTHONSAFEPATH": "1"}
-    with Process(name, directory, [*GATEWAY, "run", "-c", str(file)], scene.core, env) as process:
+    with Process(name, directory, [*GATEWAY, "run", "-c", str(file)], setup.cores or scene.core, env) as process:
         process.wait_until_ready(admin, "/readyz")
         yield Contestant(name, port, process)
 

@@ -13,9 +13,16 @@ AuditKind = Literal[
     "login_failed",
     "login_throttled",
     "logout",
+    "handed_over",
+    "handover_refused",
+    "session_ended",
+    "sessions_ended",
     "csrf_refused",
+    "admin_refused",
     "users_reloaded",
     "rights_changed",
+    "api_key_made",
+    "api_key_revoked",
 ]
 TEXT_CHARACTERS = 256
 """Longer user names, user agents and request ids, which anybody may send, are cut."""
@@ -30,6 +37,12 @@ class AuditEvent:
     """As it was typed where nobody is logged in; it may name nobody."""
     client: str = ""
     """The client's address; empty for what the gateway does by itself."""
+    by: str = ""
+    """Who ended sessions from a list, or made a key: ``user``, ``admin API`` or ``command line``."""
+    session: str = ""
+    """The handle of the session that began or ended."""
+    ended: int = 0
+    """How many sessions this ended, where several may be and the store can count them."""
     reason: str = ""
     """For the operator; what the client was told is less."""
     request_id: str = ""

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Identity:
-    """A person or program that has proved who it is."""
+    """A person or program that has proved who it is.
+
+    A value: nobody changes one. Not `frozen` for the reason of `Session`.
+    """
 
     user: str
     name: str = ""

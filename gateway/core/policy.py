@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from gateway.core.claims import ClaimCondition
 from gateway.core.identity import Identity
 
 Network = IPv4Network | IPv6Network
@@ -22,9 +23,21 @@ class Allow:
     """Addresses or patterns as ``*@example.com``, compared without regard to case."""
     methods: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
+    providers: frozenset[str] = frozenset()
+    """Ways to have logged in, as `Identity.method` names them: ``password``, ids of providers."""
+    claims: tuple[ClaimCondition, ...] = ()
+    """Of these, all must hold."""
+    _open: bool = field(init=False, repr=False, compare=False)
+    """Whether there is no condition at all."""
+
+    def __post_init__(self) -> None:
+        people = self.groups or self.users or self.emails or self.providers or self.claims
+        object.__setattr__(self, "_open", not (people or self.methods or self.networks))
 
     def missing(self, identity: Identity, method: str, client: Address | None) -> str | None:
         """Return the name of the first condition that does not hold, or None if all do."""
+        if self._open:
+            return None
         if self.groups and self.groups.isdisjoint(identity.groups):
             return "groups"
         if self.users and identity.user not in self.users:
@@ -35,6 +48,11 @@ class Allow:
             return "methods"
         if self.networks and not (client and any(client in network for network in self.networks)):
             return "networks"
+        if self.providers and identity.method not in self.providers:
+            return "providers"
+        for condition in self.claims:
+            if not condition.holds(identity.claims):
+                return f"claims.{condition.path}"
         return None
 
     def _email_matches(self, email: str) -> bool:

@@ -38,9 +38,13 @@ class Route:
     response_timeout: float = 60.0
     max_body: int | None = None
     store_grace: float | None = None
+    programs: tuple[str, ...] = ()
+    """Who may vouch for credentials that programs send here: ``basic``, ``api-key``, ids of token sources."""
     control: bool = False
     """The gateway's own pages: they get the session and may set its cookie."""
     title: str = ""
+    audience: str = ""
+    """Whom the signed identity token is for; empty where none is sent."""
 
     def rule_for(self, path: str, method: str) -> Rule:
         """Return the first rule that covers the request, else the route's own."""

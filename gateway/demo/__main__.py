@@ -1,4 +1,4 @@
-"""``python -m gateway.demo whoami --listen HOST:PORT``: one of the demo's apps by itself, as in a container of its own."""
+"""``python -m gateway.demo whoami --listen HOST:PORT``: one of the apps by itself, as in a container of its own."""
 
 from __future__ import annotations
 

@@ -47,6 +47,7 @@ class PasswordLogin:
         audit: Callable[[AuditEvent], None],
         clock: Callable[[], float],
         cost: Cost = TARGET,
+        changed: Callable[[], Awaitable[None]] | None = None,
         pool: HashPool | None = None,
         poll: float = POLL_SECONDS,
     ) -> None:
@@ -59,6 +60,7 @@ class PasswordLogin:
         self._poll = poll
         self._rights = rights
         self._end_sessions = end_sessions
+        self._changed = changed
         self._users: Mapping[str, LocalUser] = {}
         self._nobody = ""
         self._file_in_use = asyncio.Lock()
@@ -125,6 +127,11 @@ class PasswordLogin:
             self._spawn(self._renew(found, password), "password-hash")
         return found.identity()
 
+    def find(self, user: str) -> Identity | None:
+        """Return a user who may log in, without any proof; None where there is none of that name."""
+        found = self._users.get(user)
+        return found.identity() if found is not None and not found.disabled else None
+
     # --- renewing hashes --------------------------------------------------------------------------
 
     async def _renew(self, user: LocalUser, password: str) -> None:
@@ -180,6 +187,8 @@ class PasswordLogin:
         self._weak.clear()
         _log.info("%s was read again: %d users", self._file.path, len(users))
         self._audit(AuditEvent("users_reloaded", reason=f"{len(users)} users", time=self._clock()))
+        if self._changed is not None:
+            await self._changed()
         await self._settle_rights()
 
     async def _settle_rights(self) -> None:

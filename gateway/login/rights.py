@@ -55,7 +55,9 @@ class RightsWatch:
         async with self._lock:
             return await self._settle(users, end_sessions)
 
-    async def _settle(self, users: Mapping[str, LocalUser], end_sessions: Callable[[str], Awaitable[None]]) -> list[str]:
+    async def _settle(
+        self, users: Mapping[str, LocalUser], end_sessions: Callable[[str], Awaitable[None]]
+    ) -> list[str]:
         now = {name: rights_stamp(user) for name, user in users.items() if not user.disabled}
         before = await self._known(now)
         settled: list[str] = []

@@ -14,6 +14,7 @@ from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 from gateway.errors import RequestError
 from gateway.proxy.client_transport import NEVER, ClientTransport
+from gateway.proxy.credentials import Presented
 from gateway.proxy.plane import Plane
 from gateway.proxy.record import access_line
 from gateway.proxy.upload import Upload
@@ -43,7 +44,7 @@ class Downstream(ClientTransport):
 
     __slots__ = (
         "_buffer", "_ended", "_paused", "_serving", "_task", "_waiter", "forwarded", "idle_since", "opened", "peer",
-        "peer_text", "peer_trusted", "sink", "store_grace", "upload", "upstream",
+        "peer_text", "peer_trusted", "presented", "sink", "store_grace", "upload", "upstream",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
@@ -60,6 +61,8 @@ class Downstream(ClientTransport):
         """The session of the exchange under way, for the sweep that ends what was revoked."""
         self.store_grace: float | None = None
         """For how long that session may go on without its store, by its route, seconds; None: as configured."""
+        self.presented: Presented | None = None
+        """The credential in place of a session, for the same."""
         self.idle_since = plane.now
         """Since when it waits for a request, loop time."""
         self.upstream: UpstreamConn | None = None
@@ -330,9 +333,10 @@ class Downstream(ClientTransport):
 
     # The end
 
-    def watch(self, opened: Opened | None, store_grace: float | None) -> None:
-        """Let the sweep end what is open once its session is over."""
+    def watch(self, opened: Opened | None, presented: Presented | None, store_grace: float | None) -> None:
+        """Let the sweep end what is open once its session is over, or the credential it has in place of one."""
         self.opened = opened
+        self.presented = presented
         self.store_grace = store_grace
 
     def end_stream(self) -> None:

@@ -11,11 +11,12 @@ from gateway.core.policy import Rule
 from gateway.core.retry import may_replay
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
+from gateway.proxy.answering import Answering
 from gateway.proxy.client_transport import NEVER
+from gateway.proxy.credentials import Accepts, NotProved, Presented
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.pool import UpstreamPool
-from gateway.proxy.record import access_line
 from gateway.proxy.relay import Relay, answer_body
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upload import Upload
@@ -27,40 +28,24 @@ from gateway.wire.forward import AnswerFraming, answer_head, foreign_cookies, in
 from gateway.wire.framing import UntilClose
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
-from gateway.wire.replies import login_url, wants_page
 
-RETRY_AFTER = (b"Retry-After: 5",)
 EVENT_STREAM = b"text/event-stream"
 OWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REFUSALS = frozenset({400, 404, 405, 413, 415})
 """What our own pages answer to requests that nobody sends by mistake; the connection ends with them."""
 
 
-class Exchange:
+class Exchange(Answering):
     """One request and its answer on a client's connection."""
 
-    __slots__ = (
-        "answered", "client", "error", "head", "opened", "plan", "plane", "request_id", "sent", "started", "status",
-        "upgrading", "upstream_started", "upstream_took",
-    )  # fmt: skip
+    __slots__ = ("presented", "upgrading", "upstream_started")
 
     def __init__(self, client: Downstream, head: RequestHead) -> None:
-        self.client = client
-        self.head = head
-        self.plane = client.plane
-        self.started = perf_counter()
-        self.request_id = self.plane.next_request_id()
-        self.plan: RoutePlan | None = None
-        self.opened: Opened | None = None
+        super().__init__(client, head)
+        self.presented: Presented | None = None
+        """The credential that counts in place of a session."""
         self.upgrading = False
-        self.answered = False
-        """Whether a byte of the final answer was written."""
-        self.status = 499
-        """As logged; 499 stands for a client that left before its answer, as in nginx."""
-        self.sent = 0
-        self.error = ""
         self.upstream_started = 0.0
-        self.upstream_took: float | None = None
 
     async def run(self) -> bool:  # noqa: C901, PLR0912, PLR0915 - one place to read it, one coroutine to pay for
         """Serve the request; return whether the connection may carry another."""
@@ -70,14 +55,16 @@ class Exchange:
                 return self._answer(status)
             plan, rule = self._route()
             cookies = plane.cookies.of(head.cookie_lines)
-            if cookies.token is not None:
+            if head.credentials and plan.accepts is not None and (presented := self._credential(plan.accepts)):
+                self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
+            elif cookies.token is not None:
                 opened = plane.store.peek(cookies.token)
                 if opened is None or opened.until <= plane.wall:
                     opened = await self._load(cookies.token, plan, rule)
                 self.opened = opened
             verdict = self._verdict(rule)
             if verdict is not Verdict.FORWARD:
-                return self._ask_for_login() if verdict is Verdict.LOGIN else self._answer(403)
+                return self._ask_for_login() if verdict is Verdict.LOGIN else self._refuse(self.presented)
             if head.unusual:
                 self._check_extras(plan)
             pools = plan.pools_in_turn(plane.now)
@@ -103,6 +90,8 @@ class Exchange:
             return not framing.close
         except (RequestError, BadSyntax) as error:
             return self._failed(error.status, str(error))
+        except NotProved as error:
+            return self._not_proved(error)
         except StoreUnavailable as error:
             return self._failed(503, f"session store: {error}")
         except UpstreamError as error:
@@ -148,6 +137,24 @@ class Exchange:
         except BadToken:
             return None
         except StoreUnavailable:
+            if rule.public:
+                return None
+            raise
+
+    def _credential(self, accepts: Accepts) -> Presented | None:
+        """Return the credential that counts in place of a cookie, kept from the upstream. Raises RequestError."""
+        presented = self.plane.credentials.presented(accepts, self.head)
+        if presented is not None and not accepts.keeps:
+            self.head.credentials = ()
+        self.presented = presented
+        return presented
+
+    async def _prove(self, presented: Presented, rule: Rule) -> Opened | None:
+        """Ask whose a credential is. Raises NotProved unless the rule is public anyway."""
+        presented.client = str(outgoing.client_address(self.client, self.head) or "")
+        try:
+            return await self.plane.credentials.prove(presented, self.plane.wall)
+        except NotProved:
             if rule.public:
                 return None
             raise
@@ -294,7 +301,7 @@ class Exchange:
         )
         try:
             if not relay.start(data) and relay.finished is not None:
-                self.client.watch(self.opened, plan.route.store_grace)
+                self.client.watch(self.opened, self.presented, plan.route.store_grace)
                 await relay.finished
         finally:
             self.sent = relay.sent
@@ -316,7 +323,7 @@ class Exchange:
         upstream.pool.detach()
         self.client.upstream = None
         plane.counters.tunnels += 1
-        self.client.watch(self.opened, plan.route.store_grace)
+        self.client.watch(self.opened, self.presented, plan.route.store_grace)
         try:
             tunnel.start(websocket.switching_head(answer))
             await tunnel.finished
@@ -325,76 +332,3 @@ class Exchange:
             self.sent = tunnel.sent
             tunnel.close()
         return False
-
-    # Own answers
-
-    def _ask_for_login(self) -> bool:
-        """Send a browser to the login page, and tell a program where it is."""
-        plane, head = self.plane, self.head
-        location = login_url(head, plane.login_page, outgoing.scheme(self.client, head))
-        if wants_page(head) and not head.upgrade:
-            return self._answer(302, (b"Location: " + location,))
-        return self._answer(401, (b"X-Gateway-Login: " + location,))
-
-    def _failed(self, status: int, detail: str) -> bool:
-        """Answer a fault, or cut the connection if an answer has begun."""
-        self.error = self.error or detail
-        if self.answered:
-            self.client.abort()
-            return False
-        return self._answer(status, RETRY_AFTER if status == 503 else (), close=status < 500)
-
-    def _upstream_failed(self, error: UpstreamError) -> bool:
-        """Count and answer an upstream's fault; an answer that was begun is cut, never completed."""
-        if self.plan is not None:
-            kind = "aborted" if self.answered else {502: "invalid", 503: "busy", 504: "timeout"}[error.status]
-            self.plan.counters.upstream_error(kind)
-        self.plane.log.warning("upstream: %s", error, extra={"request_id": self.request_id.decode("ascii")})
-        self.error = "upstream_aborted" if self.answered else str(error)
-        return self._failed(error.status, self.error)
-
-    def _answer(self, status: int, extra: tuple[bytes, ...] = (), *, close: bool = False) -> bool:
-        """Write one of the gateway's own answers."""
-        client, head, plane = self.client, self.head, self.plane
-        # A body that nobody has read must not be taken for the next request (RFC 9112 §9.3).
-        close = close or head.has_body() or bool(head.upgrade) or not head.keeps_alive() or plane.is_last(client)
-        if status == 426:
-            extra = (*extra, b"Sec-WebSocket-Version: 13", b"Upgrade: websocket")
-        if status in (204, 405):
-            extra = (*extra, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-        data = plane.answers.answer(status, head, self.request_id, plane.http_date, close=close, extra=extra)
-        self.status = status
-        self.answered = True
-        self.sent = len(data)
-        client.write(data)
-        return not close
-
-    # 8: the record
-
-    def _record(self) -> None:
-        """Count a finished exchange and write its line."""
-        plan, head, client, plane = self.plan, self.head, self.client, self.plane
-        seconds = perf_counter() - self.started
-        route = "-"
-        if plan is not None:
-            route = plan.name
-            plan.counters.record(self.status, seconds)
-        if plane.access_log is None:
-            return
-        plane.access_log.write(
-            access_line(
-                plane.clock.stamp(plane.wall_clock()),
-                str(outgoing.client_address(client, head) or "") if client.peer_trusted else client.peer_text,
-                head.method,
-                head.host,
-                head.path,
-                self.status,
-                self.sent,
-                seconds,
-                self.upstream_took,
-                self.opened.session.identity.user if self.opened is not None else "",
-                route,
-                self.request_id.decode("ascii"),
-                self.error,
-            )
-        )

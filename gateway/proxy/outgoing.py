@@ -34,13 +34,15 @@ def request_head(
         added = _forwarded(client, head) + plan.prefix
         cookie = cookies.others
         if opened is not None:
-            added += plan.identity_block(opened)
+            added += plan.identity_block(opened, client.plane.now)
     added += b"X-Request-Id: " + request_id
     if b"traceparent" not in head.noted:
         added += b"\r\ntraceparent: 00-%b-%b-01" % (request_id, request_id[16:])
     return forward.request_head(
         head,
-        _lines(head, plan) if plan.edits or head.unusual or head.nominated or head.stripped else head.lines,
+        _lines(head, plan)
+        if plan.edits or head.unusual or head.nominated or head.stripped or head.credentials
+        else head.lines,
         without_prefix(head.target, route.path) if plan.prefix else head.target,
         head.host_value or b"" if route.preserve_host else address.authority().encode("ascii"),
         cookie,
@@ -53,6 +55,8 @@ def _lines(head: RequestHead, plan: RoutePlan) -> list[bytes]:
     """Return the client's lines as they are passed on: without what Connection nominates, by the route's rules."""
     route = plan.route
     lines = head.kept_lines() if head.nominated else head.lines
+    if head.credentials and b"authorization" not in head.nominated:
+        lines = lines + [b"Authorization: " + value for value in head.credentials]
     if plan.edits:
         lines = forward.add_header_rules(lines, plan.set_headers, plan.drop_headers)
     if head.stripped and route.pass_headers:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from gateway.core.balance import RoundRobin
 from gateway.core.limits import Limits
 from gateway.core.metrics import RouteCounters
 from gateway.core.route import Route
+from gateway.core.session import Session
+from gateway.proxy.credentials import wanted
 from gateway.proxy.pool import UpstreamPool
-from gateway.sessions.store import Opened
+from gateway.sessions.store import Opened, Prepared
 from gateway.wire.head import AnswerParser
 from gateway.wire.identity_headers import IdentityHeaders
 
@@ -18,12 +21,19 @@ DOWN_TIME = 5.0
 """Seconds for which an address that could not be reached is tried last."""
 
 
+class TokenLines(Protocol):
+    """Who makes the signed identity tokens."""
+
+    def line(self, session: Session, audience: str, now: float) -> tuple[bytes, float]:
+        """Return a header line, and when to ask again by the clock of the event loop. Raises StoreUnavailable."""
+
+
 class RoutePlan:
     """A route, ready to serve."""
 
     __slots__ = (
-        "_balancer", "_identity", "counters", "drop_headers", "edits", "max_body", "name", "pools", "prefix", "route",
-        "set_headers",
+        "_balancer", "_identity", "_tokens", "accepts", "counters", "drop_headers", "edits", "max_body", "name",
+        "pools", "prefix", "route", "set_headers",
     )  # fmt: skip
 
     def __init__(
@@ -34,10 +44,13 @@ class RoutePlan:
         parser: AnswerParser,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
+        tokens: TokenLines | None = None,
     ) -> None:
         self.route = route
         self.name = route.name
         self.counters = counters
+        self.accepts = wanted(route.programs, route.name, route.pass_headers)
+        """What it accepts from programs, if anything."""
         self.pools = tuple(UpstreamPool(address, parser, limits, loop) for address in route.upstreams)
         self.max_body = limits.body if route.max_body is None else min(route.max_body, limits.body)
         self.set_headers = tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in route.set_headers)
@@ -49,14 +62,26 @@ class RoutePlan:
         prefix = route.path.rstrip("/")
         self.prefix = f"X-Forwarded-Prefix: {prefix}\r\n".encode("ascii") if route.strip_prefix and prefix else b""
         self._identity = identity
+        self._tokens = tokens if route.audience else None
         self._balancer = RoundRobin()
 
-    def identity_block(self, opened: Opened) -> bytes:
-        """Return the identity header lines for a session, made once per session and route."""
+    def identity_block(self, opened: Opened, now: float) -> bytes:
+        """Return the identity header lines for a session, made once per session, or per token.
+
+        ``now`` is the time of the event loop. Raises StoreUnavailable where no token can be made.
+        """
+        lines = opened.lines
+        if lines is None:
+            lines = opened.lines = self._identity.block(opened.session.identity)
+        if self._tokens is None:
+            return lines
+        if opened.headers is None:
+            opened.headers = {}
         block = opened.headers.get(self.name)
-        if block is None:
-            block = opened.headers[self.name] = self._identity.block(opened.session.identity)
-        return block
+        if block is None or block.stale_at <= now:
+            token, stale_at = self._tokens.line(opened.session, self.route.audience, now)
+            block = opened.headers[self.name] = Prepared(lines + token, stale_at)
+        return block.data
 
     def pools_in_turn(self, now: float) -> Sequence[UpstreamPool]:
         """Return the pools in the order to try them: the one whose turn it is first, those that failed lately last."""

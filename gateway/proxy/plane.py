@@ -14,10 +14,12 @@ from gateway.core.cookie import CookiePolicy
 from gateway.core.limits import Limits
 from gateway.core.metrics import Counters
 from gateway.core.peer import TrustedProxies
+from gateway.core.programs import Verify
 from gateway.core.route import Router
 from gateway.core.session import Lifetimes
 from gateway.errors import SessionError
-from gateway.proxy.plan import RoutePlan
+from gateway.proxy.credentials import Credentials, Presented, verify_nothing
+from gateway.proxy.plan import RoutePlan, TokenLines
 from gateway.proxy.record import Clock, LineWriter
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.sessions.store import Opened, SessionStore
@@ -47,9 +49,15 @@ class PlaneParts:
     limits: Limits
     access_log: LineWriter | None
     random: Callable[[int], bytes]
+    verify: Verify = verify_nothing
+    """Who is asked about credentials of programs."""
+    memory: int = 10_000
+    """How many of those are remembered."""
     wall_clock: Callable[[], float] = time.time
     own_cookies: tuple[str, ...] = ("gateway_", "__Host-gateway_", "__Secure-gateway_")
     counters: Counters = field(default_factory=Counters)
+    tokens: TokenLines | None = None
+    """Makes the signed identity tokens, where routes want them."""
 
 
 class Client(Protocol):
@@ -62,6 +70,8 @@ class Client(Protocol):
     opened: Opened | None
     """The session behind a stream that is open."""
     store_grace: float | None
+    presented: Presented | None
+    """The credential that it has in place of a session, if that is so."""
     idle_since: float
     lingering: bool
     requests: int
@@ -115,6 +125,7 @@ class Plane:
         self.clients: set[Client] = set()
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
         self._renewals: set[asyncio.Task[None]] = set()
+        self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
         self.plans = self._make_plans()
 
     def _make_plans(self) -> Mapping[str, RoutePlan]:
@@ -122,7 +133,7 @@ class Plane:
         parser = AnswerParser(parts.limits, parts.identity.names() | parts.dropped_answer_names)
         return {
             route.name: RoutePlan(
-                route, parts.identity, self.counters.route(route.name), parser, parts.limits, self.loop
+                route, parts.identity, self.counters.route(route.name), parser, parts.limits, self.loop, parts.tokens
             )
             for route in parts.router.all_routes()
         }

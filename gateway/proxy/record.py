@@ -58,7 +58,9 @@ class LineWriter:
                 # Into a pipe whole lines of several workers only mix whole in pieces that are written at once.
                 size = _whole_lines(data, len(data) - len(left)) if self._is_pipe else len(left)
                 try:
-                    left = left[os.write(self._descriptor, left[:size]) :]
+                    # Two statements: mypyc evaluates a call within a slice of a memoryview twice.
+                    written = os.write(self._descriptor, left[:size])
+                    left = left[written:]
                 except BlockingIOError:
                     # Shared with somebody who made it non-blocking: wait here, where nobody minds.
                     time.sleep(0.05)

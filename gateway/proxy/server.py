@@ -8,6 +8,7 @@ import ssl
 
 from gateway.errors import SessionError, UpstreamError
 from gateway.proxy.client_transport import NEVER
+from gateway.proxy.credentials import NotProved
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.plane import Client, Plane, PlaneParts
@@ -15,6 +16,7 @@ from gateway.proxy.plane import Client, Plane, PlaneParts
 SWEEP_EVERY = 0.25
 SESSION_CHECK_EVERY = 1.0
 """Seconds between two looks at the sessions behind open connections."""
+READ_GRACE = 0.02
 RECHECKED_AT_ONCE = 64
 BACKLOG = 1024
 IDLE_GRACE = 1.0
@@ -92,8 +94,12 @@ class DataPlane(Plane):
         """Tell whether the session of an open stream is not in memory as it was: ended, changed, run out, forgotten."""
         if client.opened is None:
             return False
+        if client.presented is not None:
+            return self.credentials.peek(client.presented, self.wall) is not client.opened
         latest = client.opened.latest()
-        return self.store.peek(latest.token) is not latest or self.store.is_over(latest, self.wall)
+        if latest.doubtful or self.store.peek(latest.token) is not latest:
+            return True
+        return self.store.is_over(latest, self.wall)
 
     async def _recheck(self, clients: list[Client]) -> None:
         """Ask the store about the sessions of open streams, some at a time; end those that are over."""
@@ -110,14 +116,20 @@ class DataPlane(Plane):
             return
         latest = opened.latest()
         try:
-            found = await self.store.load(latest.token, self.wall, grace=client.store_grace)
-        except SessionError as error:
+            if client.presented is not None:
+                found = await self.credentials.prove(client.presented, self.wall)
+            else:
+                found = await self.store.load(latest.token, self.wall, grace=client.store_grace)
+        except (SessionError, NotProved) as error:
             self.log.info("a connection is closed, for its session is over: %s", error)
             if client.opened is opened:
                 client.opened = None
                 client.end_stream()
             return
-        if found is not latest and latest.renewed is None:
+        if client.presented is not None:
+            if client.opened is opened:
+                client.opened = found
+        elif found is not latest and latest.renewed is None:
             latest.renewed = found
 
     # The end
@@ -132,13 +144,16 @@ class DataPlane(Plane):
         for server in self._servers:
             server.close()
 
-    def _close_idle(self) -> None:
+    async def _close_idle(self) -> None:
         """Close connections that have been idle for a while.
 
         One that has just been used may have a request on its way; that is answered, with a `close`.
         """
         idle_before = self.loop.time() - IDLE_GRACE
-        for client in list(self.clients):
+        idle = [client for client in self.clients if client.is_idle() and client.idle_since < idle_before]
+        # A process that got no time may have requests in its sockets that it has not read yet.
+        await asyncio.sleep(READ_GRACE)
+        for client in idle:
             if client.is_idle() and client.idle_since < idle_before:
                 client.close_idle()
 
@@ -147,10 +162,10 @@ class DataPlane(Plane):
         self.stop_accepting()
         start = self.loop.time()
         while self.clients and self.loop.time() < start + seconds and not (hurry and hurry.is_set()):
-            self._close_idle()
+            await self._close_idle()
             if self.loop.time() >= start + min(seconds, self.limits.tunnel_drain_time):
                 self._end_tunnels()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.03)
         self._end_tunnels()
         for client in list(self.clients):
             if not client.lingering:

@@ -6,20 +6,26 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 
+from gateway.core.claims import claim_condition
 from gateway.core.cookie import CookiePolicy
 from gateway.core.limits import Limits
 from gateway.core.peer import TrustedProxies
 from gateway.core.policy import Allow, Rule
+from gateway.core.programs import Introspector, TokenIssuer
+from gateway.core.provider import Provider
 from gateway.core.redis_address import RedisAddress
 from gateway.core.route import Route
 from gateway.core.session import Lifetimes
+from gateway.core.token_policy import TokenPolicy
 from gateway.core.upstream import UpstreamAddress, UpstreamTls
 from gateway.errors import Problem
 from gateway.settings.addresses import ListenAddress
+from gateway.settings.allow_checks import asked_claims, with_claims
 from gateway.settings.checks import is_secure
 from gateway.settings.cores import usable_cores
 from gateway.settings.document import Document, KeyPath, key_text
 from gateway.settings.model import AllowPart, Config, RoutePart, UpstreamPart
+from gateway.settings.program_build import make_introspector, make_issuer
 from gateway.settings.provider_checks import is_alone
 from gateway.settings.providers import make_provider
 from gateway.settings.settings import LogTargets, Settings, TlsFiles
@@ -59,12 +65,12 @@ class Builder:
             session_cookie=self._cookie(),
             memory=config.session.memory,
             workers=config.workers or usable_cores(),
-            providers=tuple(
-                make_provider(part, lambda name: str(self._file(name)), alone=is_alone(config))
-                for part in config.login.oidc
-            ),
+            providers=self._providers(),
+            issuers=self._issuers(),
+            introspectors=self._introspectors(),
             users_file=self._path.parent / local.users if local else None,
             identity_headers=tuple(config.identity.headers.items()),
+            identity_token=self._token(),
             drop_response_headers=frozenset(config.identity.drop_response_headers),
             routes=tuple(self._route(index, route) for index, route in enumerate(config.routes)),
             limits=Limits(**{limit.name: getattr(config.limits, limit.name) for limit in fields(Limits)}),
@@ -72,6 +78,24 @@ class Builder:
             warnings=tuple(warnings),
             marks={key_text(path): self._document.place(mark) for path, mark in self._document.values.items()},
         )
+
+    def _providers(self) -> tuple[Provider, ...]:
+        config, asked = self._config, asked_claims(self._config)
+        made = (make_provider(part, self._file_text, alone=is_alone(config)) for part in config.login.oidc)
+        return tuple(with_claims(provider, asked) for provider in made)
+
+    def _issuers(self) -> tuple[TokenIssuer, ...]:
+        asked = asked_claims(self._config)
+        made = (make_issuer(part, self._file_text) for part in self._config.programs.bearer)
+        return tuple(replace(issuer, people=with_claims(issuer.people, asked)) for issuer in made)
+
+    def _introspectors(self) -> tuple[Introspector, ...]:
+        asked = asked_claims(self._config)
+        made = (make_introspector(part, self._file_text) for part in self._config.programs.introspection)
+        return tuple(replace(place, people=with_claims(place.people, asked)) for place in made)
+
+    def _file_text(self, name: str) -> str:
+        return str(self._file(name))
 
     def _file(self, name: str) -> Path:
         return self._folder / name
@@ -93,6 +117,16 @@ class Builder:
             http_only=cookie.http_only,
             budget=cookie.budget,
         )
+
+    def _token(self) -> TokenPolicy | None:
+        part = self._config.identity.token
+        return TokenPolicy(part.header, part.algorithm, part.lifetime, part.rotate) if part else None
+
+    def _audience(self, route: RoutePart) -> str:
+        """Return whom a route's tokens are for: the route itself, unless it says otherwise."""
+        if self._config.identity.token is None or route.token is False:
+            return ""
+        return route.token if isinstance(route.token, str) else route.name
 
     def _redis(self) -> RedisAddress | None:
         address, part = self._config.session.store, self._config.session.redis
@@ -144,7 +178,9 @@ class Builder:
             response_timeout=route.timeout.response,
             max_body=route.max_body,
             store_grace=route.store_grace,
+            programs=tuple(route.programs),
             title=route.title,
+            audience=self._audience(route),
         )
 
     def _decided_by(self, path: KeyPath, given: set[str]) -> str:
@@ -169,4 +205,6 @@ def _allow(allow: AllowPart) -> Allow:
         emails=tuple(allow.emails),
         methods=frozenset(allow.methods),
         networks=tuple(allow.networks),
+        providers=frozenset(allow.providers),
+        claims=tuple(claim_condition(path, values) for path, values in allow.claims.items()),
     )

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from gateway.core.cookie import MAX_PARTS, PART_BYTES
+from gateway.core.token_policy import LONGEST, SHORTEST
+from gateway.settings.allow_checks import check_allow
 from gateway.settings.document import Found
 from gateway.settings.headers import normalised
 from gateway.settings.model import Config
+from gateway.settings.program_checks import check_programs
 from gateway.settings.provider_checks import check_providers
 from gateway.settings.route_checks import check_route, check_routes_together
 from gateway.settings.secrets import NEW_KEY
@@ -100,6 +103,26 @@ def check_identity(draft: ConfigDraft) -> Iterator[Found]:
             yield Found(("identity", "headers", name), f'apps cannot tell it from "{other}"', at_key=True)
 
 
+def check_token(draft: ConfigDraft) -> Iterator[Found]:
+    """Check the signed token's header, times and audiences."""
+    if not draft.sound("identity", "token"):
+        return
+    token, path = draft.config.identity.token, ("identity", "token")
+    if token is None:
+        for index, route in enumerate(draft.config.routes):
+            if isinstance(route.token, str):
+                text = "has no effect: identity.token is not set"
+                yield Found(("routes", draft.position("routes", index), "token"), text)
+        return
+    headers = draft.config.identity.headers if draft.sound("identity", "headers") else {}
+    if other := next((name for name in headers if normalised(name) == normalised(token.header)), ""):
+        yield Found((*path, "header"), f'apps cannot tell it from "{other}" of identity.headers')
+    if not SHORTEST <= token.lifetime <= LONGEST:
+        yield Found((*path, "lifetime"), "should be between 2s and 1h: a token cannot be taken back")
+    elif token.rotate < token.lifetime:
+        yield Found((*path, "rotate"), "is shorter than identity.token.lifetime: old keys would pile up")
+
+
 def check_limits(draft: ConfigDraft) -> Iterator[Found]:
     """Compare parts with the whole, and the session cookie with what is accepted of cookies."""
     limits = draft.config.limits
@@ -130,9 +153,12 @@ CHECKS: tuple[Check, ...] = (
     check_cookie,
     check_cookie_domain,
     check_providers,
+    check_programs,
     check_identity,
+    check_token,
     check_limits,
     check_routes,
+    check_allow,
 )
 
 

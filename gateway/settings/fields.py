@@ -8,8 +8,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import core_schema
 
+from gateway.core.claims import Scalar
 from gateway.core.policy import Network
 from gateway.core.redis_address import RedisAddress
+from gateway.core.token_policy import ALGORITHMS
 from gateway.core.upstream import UpstreamAddress
 from gateway.settings import addresses, headers, secrets, store_url, values
 from gateway.settings.addresses import ListenAddress, Origin
@@ -128,17 +130,6 @@ def log_target(value: object) -> str:
     raise not_a(f"where a log can go: write stdout, stderr, off or a file, as ./access.log{guess}")
 
 
-def only(value: object, what: str) -> Callable[[object], Any]:
-    """Return a parser for a key that a later version fills: it takes one value now."""
-
-    def parse(given: object) -> object:
-        if given == value and type(given) is type(value):
-            return given
-        raise Misfit(f"{what} not available in this version")
-
-    return parse
-
-
 def cookie_name(value: object) -> str:
     """Return the name of a cookie (RFC 6265bis §4.1.1), with one of two prefixes or none."""
     if not isinstance(value, str) or not value or len(value) > 64 or not headers.is_token(value):
@@ -148,6 +139,15 @@ def cookie_name(value: object) -> str:
     if value in ("__Host-", "__Secure-"):
         raise not_a("the name of a cookie: something has to follow its prefix")
     return value
+
+
+def route_token(value: object) -> bool | str:
+    """Return a truth value, or the audience of a route's tokens."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip():
+        return values.text(value)
+    raise not_a("true, false, or the audience of the token, as text")
 
 
 Duration = Annotated[
@@ -189,6 +189,12 @@ LogLevel = Annotated[
 SameSite = Annotated[
     str, PlainValidator(word("lax", "strict", "none")), WithJsonSchema({"enum": ["lax", "strict", "none"]})
 ]
+TokenAlgorithm = Annotated[str, PlainValidator(word(*ALGORITHMS)), WithJsonSchema({"enum": list(ALGORITHMS)})]
+RouteToken = Annotated[
+    bool | str,
+    PlainValidator(route_token),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, _text("", "https://wiki.example.com")]}),
+]
 EncodedSlashes = Annotated[str, PlainValidator(word("reject", "pass")), WithJsonSchema({"enum": ["reject", "pass"]})]
 
 RouteName = Annotated[str, PlainValidator(values.route_name), WithJsonSchema(_text(values.NAME_PATTERN, "wiki"))]
@@ -201,6 +207,13 @@ EmailPattern = Annotated[
 Method = Annotated[str, PlainValidator(values.method), WithJsonSchema(_text(values.METHOD_PATTERN, "GET", "POST"))]
 NetworkField = Annotated[
     Network, PlainValidator(values.network), WithJsonSchema(_text("", "10.0.0.0/8", "2001:db8::/32"))
+]
+
+ProviderName = Annotated[
+    str, PlainValidator(values.provider_name), WithJsonSchema(_text(values.NAME_PATTERN, "password", "keycloak"))
+]
+ClaimValue = Annotated[
+    Scalar, PlainValidator(values.claim_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
 
 Listen = Annotated[

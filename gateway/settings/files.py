@@ -21,7 +21,14 @@ MAX_SOCKET_PATH = 107
 
 def check_files(settings: Settings) -> list[Problem]:
     """Return what is wrong with the files and folders that the settings name, the users file's content included."""
-    problems = [*_users(settings), *_tls(settings), *_redis(settings), *_providers(settings), *_folders(settings), *_sockets(settings)]
+    problems = [
+        *_users(settings),
+        *_tls(settings),
+        *_redis(settings),
+        *_providers(settings),
+        *_folders(settings),
+        *_sockets(settings),
+    ]
     for index, route in enumerate(settings.routes):
         for number, upstream in enumerate(route.upstreams):
             if upstream.tls:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PlainValidator, WithJsonSchema, create_model
+from pydantic import Field, create_model
 
 from gateway.core.limits import Limits
 from gateway.settings import fields as f
 from gateway.settings.addresses import ADMIN_LISTEN
 from gateway.settings.attribute_docs import attribute_docs
 from gateway.settings.part import Part, default
-from gateway.settings.provider_model import ProviderPart
+from gateway.settings.program_model import ProgramSource, ProgramsPart
+from gateway.settings.provider_model import ClaimPath, ProviderPart
 from gateway.settings.values import duration_text, size_text
 
 
@@ -104,6 +105,19 @@ class LoginPart(Part):
     """Identity providers, in the order of their buttons."""
 
 
+class TokenPart(Part):
+    """The signed token that tells upstreams the user in a way they can check."""
+
+    header: f.HeaderName = "X-Identity-Token"
+    """The header it is in."""
+    algorithm: f.TokenAlgorithm = "ES256"
+    """How it is signed: ``ES256`` or ``EdDSA`` (Ed25519)."""
+    lifetime: f.Duration = default("5m")
+    """For how long it is good; it is made anew when half of that is over."""
+    rotate: f.Duration = default("30d")
+    """For how long a key signs; the next one is published before."""
+
+
 class IdentityPart(Part):
     """What upstreams get to know about the user."""
 
@@ -115,10 +129,8 @@ class IdentityPart(Part):
         }
     )
     """Headers by name, as templates over ``{user} {name} {email} {groups} {method} {claims.NAME}``."""
-    token: Annotated[
-        None, PlainValidator(f.only(None, "the signed identity token is")), WithJsonSchema({"type": "null"})
-    ] = None
-    """A signed token for upstreams; none in this version."""
+    token: TokenPart | None = None
+    """A signed token for upstreams; ``{}`` for one as the defaults say, null for none."""
     drop_response_headers: list[f.AnswerHeader] = Field(default_factory=list)
     """Headers that upstreams' answers lose."""
 
@@ -136,10 +148,15 @@ class AllowPart(Part):
     """Request methods, in upper case."""
     networks: list[f.NetworkField] = Field(default_factory=list)
     """Networks the client's address must be in."""
+    providers: list[f.ProviderName] = Field(default_factory=list)
+    """Ways to have logged in: ``password``, ids of login.oidc; for programs ``basic``, ``api-key`` and their ids."""
+    claims: dict[ClaimPath, Annotated[list[f.ClaimValue], f.OneOrMany()]] = Field(default_factory=dict)
+    """The provider's claims by path, each with the values of which it must have one."""
 
     def is_empty(self) -> bool:
         """Tell whether anybody who is logged in is let in."""
-        return not (self.groups or self.users or self.emails or self.methods or self.networks)
+        people = self.groups or self.users or self.emails or self.providers or self.claims
+        return not (people or self.methods or self.networks)
 
 
 class RulePart(Part):
@@ -204,6 +221,8 @@ class RoutePart(Part):
     """Exceptions for paths and methods; the first that matches decides, before ``allow`` and ``public``."""
     headers: dict[f.HeaderName, f.HeaderValue | None] = Field(default_factory=dict)
     """Headers that requests to the app gain, or with null lose."""
+    token: f.RouteToken = True
+    """Whether the app gets the signed token (identity.token), or the audience that is written into it."""
     pass_headers: list[f.PassedHeader] = Field(default_factory=list)
     """Headers that browsers may send to this app although they are stripped elsewhere."""
     timeout: TimeoutPart = Field(default_factory=TimeoutPart)
@@ -213,6 +232,8 @@ class RoutePart(Part):
     """Further Origins that may open WebSockets here."""
     max_body: f.Size | None = None
     """The largest request body; null leaves it to ``limits.body``."""
+    programs: list[ProgramSource] = Field(default_factory=list)
+    """Who vouches for programs here: ``basic``, ``api-key``, and ids of programs.bearer and programs.introspection."""
     store_grace: f.Grace | None = None
     """How long known sessions go on here while the store does not answer; null leaves it to ``session.grace``."""
 
@@ -283,6 +304,7 @@ class Config(Part):
     tls: TlsPart | None = None
     session: SessionPart = Field(default_factory=SessionPart)
     login: LoginPart = Field(default_factory=LoginPart)
+    programs: ProgramsPart = Field(default_factory=ProgramsPart)
     identity: IdentityPart = Field(default_factory=IdentityPart)
     limits: LimitsPart = default({})
     log: LogPart = Field(default_factory=LogPart)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.policy import Allow
 from gateway.core.provider import ClaimPaths, Provider, ProviderAllow, ProviderKind
-from gateway.settings.provider_model import ProviderAllowPart, ProviderPart
+from gateway.settings.provider_model import ClaimsPart, ProviderAllowPart, ProviderPart
 
 ENTRA_ANY_TENANT = ("common", "organizations", "consumers")
 
@@ -79,9 +79,6 @@ def group_prefix(part: ProviderPart, *, alone: bool) -> str:
 def make_provider(part: ProviderPart, file: Callable[[str], str], *, alone: bool) -> Provider:
     """Return what a checked part says; ``file`` makes an absolute name of one."""
     preset, claims = preset_of(part), part.claims
-    given = {
-        name: path for name in ("user", "name", "email", "email_verified", "groups") if (path := getattr(claims, name))
-    }
     return Provider(
         id=part.id,
         name=part.name or preset.title or part.id,
@@ -93,8 +90,8 @@ def make_provider(part: ProviderPart, file: Callable[[str], str], *, alone: bool
         key_id=part.key_id or "",
         client_auth=part.client_auth or "",
         scopes=preset.scopes if part.scopes is None else tuple(part.scopes),
-        claims=replace(preset.claims, **given, other=tuple(claims.other.items())),
-        allow=_allow(part.allow),
+        claims=replace(preset.claims, **given_paths(claims), other=tuple(claims.other.items())),
+        allow=allow_of(part.allow),
         user_prefix=user_prefix(part, alone=alone),
         group_prefix=group_prefix(part, alone=alone),
         algorithms=tuple(part.algorithms),
@@ -108,6 +105,13 @@ def make_provider(part: ProviderPart, file: Callable[[str], str], *, alone: bool
     )
 
 
-def _allow(part: ProviderAllowPart) -> ProviderAllow:
+def given_paths(part: ClaimsPart) -> dict[str, str]:
+    """Return the paths that are not left to a preset."""
+    names = ("user", "name", "email", "email_verified", "groups")
+    return {name: path for name in names if (path := getattr(part, name))}
+
+
+def allow_of(part: ProviderAllowPart) -> ProviderAllow:
+    """Return who is let in."""
     people = Allow(groups=frozenset(part.groups), users=frozenset(part.users), emails=tuple(part.emails))
     return ProviderAllow(people, tuple((path, frozenset(values)) for path, values in part.claims.items()))

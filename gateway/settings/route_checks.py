@@ -67,18 +67,20 @@ def _hides(route: RoutePart, first: RulePart, second: RulePart) -> bool:
 def _check_headers(draft: ConfigDraft, path: KeyPath, route: RoutePart) -> Iterator[Found]:
     """Keep routes from touching the identity headers, and from letting a client send them."""
     known = draft.config.identity.headers if draft.sound("identity", "headers") else {}
-    identity = {normalised(name): name for name in known}
+    identity = {normalised(name): "identity.headers" for name in known}
+    if draft.sound("identity", "token") and (token := draft.config.identity.token) is not None:
+        identity[normalised(token.header)] = "identity.token"
     seen: dict[str, str] = {}
     for name in route.headers:
         other = seen.setdefault(normalised(name), name)
         if normalised(name) in identity:
-            text = "is an identity header (identity.headers), which no route can set or remove"
+            text = f"is an identity header ({identity[normalised(name)]}), which no route can set or remove"
             yield Found((*path, "headers", name), text, at_key=True)
         elif other != name:
             yield Found((*path, "headers", name), f'apps cannot tell it from "{other}"', at_key=True)
     for index, name in enumerate(route.pass_headers):
         if normalised(name) in identity:
-            text = "is an identity header (identity.headers): nobody but the gateway may send it"
+            text = f"is an identity header ({identity[normalised(name)]}): nobody but the gateway may send it"
             yield Found((*path, "pass_headers", index), text)
 
 

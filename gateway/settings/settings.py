@@ -9,10 +9,12 @@ from pathlib import Path
 from gateway.core.cookie import CookiePolicy
 from gateway.core.limits import Limits
 from gateway.core.peer import TrustedProxies
+from gateway.core.programs import Introspector, TokenIssuer
 from gateway.core.provider import Provider
 from gateway.core.redis_address import RedisAddress
 from gateway.core.route import Route
 from gateway.core.session import Lifetimes
+from gateway.core.token_policy import TokenPolicy
 from gateway.errors import Problem
 from gateway.settings.addresses import ListenAddress
 
@@ -70,8 +72,14 @@ class Settings:
     users_file: Path | None
     """Relative to where the program was started, if the configuration file is; so messages stay short."""
     providers: tuple[Provider, ...]
+    issuers: tuple[TokenIssuer, ...]
+    """Whose signed tokens programs may send."""
+    introspectors: tuple[Introspector, ...]
+    """Whom to ask about opaque tokens of programs."""
     identity_headers: tuple[tuple[str, str], ...]
     """Names and templates."""
+    identity_token: TokenPolicy | None
+    """The signed identity, where there is one."""
     drop_response_headers: frozenset[str]
     """Lower case."""
     routes: tuple[Route, ...] = field(repr=False)

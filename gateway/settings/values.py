@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from ipaddress import ip_network
 
+from gateway.core.claims import Scalar
 from gateway.core.policy import Network
 from gateway.settings.misfit import Misfit, not_a
 
@@ -159,6 +161,22 @@ def email(value: object) -> str:
     if "*" in local or "*" in domain:
         raise not_a("an address")
     return f"{local}@{domain}"
+
+
+def provider_name(value: object) -> str:
+    """Return the name of a way to log in."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise not_a("a way to log in: write password, or the id of a provider")
+    return value
+
+
+def claim_value(value: object) -> Scalar:
+    """Return a value that a claim may have: text, a number or a truth value, which are never the same."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise not_a("the value of a claim: write text, a number, true or false")
 
 
 def email_pattern(value: object) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from gateway.core.cookie import MAX_AGE_CAP
 from gateway.core.policy import is_under
 from gateway.core.route import GATEWAY_PREFIX, LOOPBACK_NAMES
+from gateway.settings.allow_checks import warn_allow
 from gateway.settings.checks import ConfigDraft, is_secure
 from gateway.settings.document import Found
 from gateway.settings.headers import names_placeholder
+from gateway.settings.program_checks import warn_programs
 from gateway.settings.provider_checks import warn_providers
 
 
@@ -102,6 +104,8 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_cookie,
     warn_lifetimes,
     warn_providers,
+    warn_programs,
+    warn_allow,
     warn_empty,
     warn_headers,
 )

@@ -40,6 +40,8 @@ class CookiePicker:
         self._session = session_name.encode("ascii")
         self._part = self._session + b"_"
         self._own = tuple(name.encode("ascii") for name in own_prefixes)
+        self._starts = (self._session, *self._own)
+        """What the names of all our cookies begin with; some others' do too."""
         self._bare = _without_prefix(self._session.lower())
         self._own_bare = tuple(_without_prefix(name.lower()) for name in self._own)
 
@@ -65,9 +67,14 @@ class CookiePicker:
         session: dict[bytes, bytes | None] = {}
         kept: list[bytes] = []
         others: list[bytes] = []
+        starts = self._starts
         for line in lines:
             for piece in line.split(b";"):
                 pair = piece.strip(OWS)
+                if not pair.startswith(starts):
+                    if pair:
+                        others.append(pair)
+                    continue
                 name, equals, value = pair.partition(b"=")
                 name = name.rstrip(OWS)
                 if equals and self._is_session(name):
@@ -75,7 +82,7 @@ class CookiePicker:
                     session[name] = value if session.get(name, value) == value else None
                 elif name.startswith(self._own):
                     kept.append(pair)
-                elif pair:
+                else:
                     others.append(pair)
         token = self._token(session) if session else None
         return PickedCookies(token, b"; ".join(kept), b"; ".join(others))
@@ -84,11 +91,10 @@ class CookiePicker:
         first = found.get(self._session)
         if not first or not first.isascii():
             return None
-        count, dot, rest = first.partition(b".")
-        if dot and len(count) == 1 and consists_of(count, DIGITS):
+        if first[1:2] == b"." and consists_of(count := first[:1], DIGITS):
             if not 2 <= int(count) <= MAX_PARTS:
                 return None
-            parts = [rest]
+            parts = [first[2:]]
             for index in range(1, int(count)):
                 part = found.get(self._part + str(index).encode("ascii"))
                 if not part or not part.isascii():

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from gateway.errors import GatewayError
 
-TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-FIELD_VALUE = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-DIGITS = b"0123456789"
-HEX_DIGITS = DIGITS + b"abcdefABCDEF"
+LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+TOKEN = b"!#$%&'*+-.^_`|~0123456789" + LETTERS
 OWS = b" \t"
+
+
+def only(allowed: bytes) -> bytes:
+    """Return the class of these bytes, for `consists_of`: a translation that changes every other byte."""
+    return bytes(byte if byte in allowed else byte ^ 0xFF for byte in range(256))
+
+
+DIGITS = only(b"0123456789")
+HEX_DIGITS = only(b"0123456789abcdefABCDEF")
+FIELD_VALUE = only(b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100)))
+_TOKEN = only(TOKEN)
 
 
 class BadSyntax(GatewayError):
@@ -23,13 +32,17 @@ class BadSyntax(GatewayError):
 
 
 def consists_of(data: bytes, allowed: bytes) -> bool:
-    """Tell whether all bytes of ``data`` are in ``allowed``; one C call, no regular expression."""
-    return not data.translate(None, allowed)
+    """Tell whether all bytes of ``data`` are in a class that `only` made.
+
+    One pass in C; ``translate(None, characters)`` would make a table of its own at each call, which
+    costs 2 000 instructions more.
+    """
+    return data.translate(allowed) == data
 
 
 def is_token(data: bytes) -> bool:
     """Tell whether ``data`` is a token (RFC 9110 §5.6.2)."""
-    return bool(data) and not data.translate(None, TOKEN)
+    return bool(data) and consists_of(data, _TOKEN)
 
 
 def tokens(value: bytes) -> frozenset[bytes]:

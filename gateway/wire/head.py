@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.core.limits import Limits
-from gateway.wire.grammar import DIGITS, BadSyntax, consists_of, is_token
+from gateway.wire.blocks import COOKIE_START, KnownBlocks, split_cookie
+from gateway.wire.grammar import FIELD_VALUE, OWS, BadSyntax, consists_of, is_token, only
 from gateway.wire.headers import (
+    AuthorizationLine,
     ConnectionLine,
     ContentTypeLine,
     CookieLine,
@@ -39,6 +41,7 @@ HTTP_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")}
 STATUSES = {b"%d" % status: status for status in range(100, 600)}
 MAX_METHOD = 32
+_VERSION = only(b"0123456789.")
 
 REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
     b"host": HostLine,
@@ -46,6 +49,7 @@ REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
     b"content-length": LengthLine,
     b"transfer-encoding": TransferEncodingLine,
     b"cookie": CookieLine,
+    b"authorization": AuthorizationLine,
     b"expect": ExpectLine,
     b"upgrade": UpgradeLine,
     b"max-forwards": MaxForwardsLine,
@@ -136,15 +140,16 @@ class RequestParser:
 
     def __init__(self, limits: Limits, identity_names: frozenset[bytes]) -> None:
         table = LineTable(REQUEST_LINES, TRUSTED_BY_APPS | identity_names, TRUSTED_PREFIXES)
-        self._known = KnownLines(table, limits.line, limits.cookie)
+        self._lines = KnownLines(table, limits.line, limits.cookie)
+        self._blocks = KnownBlocks(self._lines, limits)
         self._limits = limits
 
     def parse(self, data: bytes) -> RequestHead:
         """Parse a head, given without its final CRLFCRLF. Raises BadSyntax with the status to answer."""
-        request_line, _, rest = data.partition(b"\r\n")
         head = RequestHead()
+        line_end = data.find(b"\r\n")
         try:
-            method, target, version = request_line.split(b" ")
+            method, target, version = (data[:line_end] if line_end >= 0 else data).split(b" ")
         except ValueError:
             raise BadSyntax("a request line of other than three words") from None
         head.method = METHODS.get(method) or self._other_method(method)
@@ -153,19 +158,28 @@ class RequestParser:
         if len(target) > self._limits.target:
             raise BadSyntax("a target over the limit", 414)
         head.target = target
-        lines = rest.split(b"\r\n") if rest else []
-        if len(lines) > self._limits.headers:
-            raise BadSyntax("too many headers", 431)
-        known = self._known
-        plain = head.lines
-        for line in lines:
-            entry = known[line]
-            if entry is None:
-                plain.append(line)
-            else:
-                entry.apply(head)
+        if line_end >= 0:
+            self._read_lines(data[line_end:], head)
         self._check(head)
         return head
+
+    def _read_lines(self, data: bytes, head: RequestHead) -> None:
+        """Take over the header lines, each with a CRLF before it."""
+        others, cookie = split_cookie(data)
+        block = self._blocks[others]
+        if cookie and block.has_cookie:
+            # More than one Cookie line: rare, and their order is kept.
+            block, cookie = self._blocks[data], b""
+        head.lines = block.plain.copy()
+        for line in block.effects:
+            line.apply(head)
+        if cookie:
+            limits = self._limits
+            if block.count >= limits.headers or len(cookie) > limits.cookie:
+                raise BadSyntax("too many headers, or cookies over the limit", 431)
+            if not consists_of(cookie, FIELD_VALUE):
+                raise BadSyntax("a control character in a header value")
+            head.cookie_lines = (cookie[COOKIE_START:].strip(OWS), *head.cookie_lines)
 
     @staticmethod
     def _other_method(method: bytes) -> str:
@@ -258,7 +272,7 @@ def is_other_version(version: bytes) -> bool:
     """Tell whether a word is an HTTP version that is not ours (RFC 9112 §2.3)."""
     if version in HTTP_VERSIONS:
         return False
-    return len(version) == 8 and version.startswith(b"HTTP/") and consists_of(version[5:], DIGITS + b".")
+    return len(version) == 8 and version.startswith(b"HTTP/") and consists_of(version[5:], _VERSION)
 
 
 def find_head_end(buffer: bytes | bytearray, limits: Limits) -> int:

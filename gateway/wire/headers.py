@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.wire.grammar import DIGITS, FIELD_VALUE, OWS, BadSyntax, consists_of, is_token, tokens
+from gateway.wire.grammar import DIGITS, FIELD_VALUE, LETTERS, OWS, BadSyntax, consists_of, is_token, only, tokens
 from gateway.wire.message import HeaderLine, MessageHead
 
 COOKIE_STARTS = (b"Cookie: ", b"cookie: ")
+CREDENTIAL_START = len(b"Authorization: ")
 MEMO_LINES = 4096
 MEMO_LINE_BYTES = 2048
+
+_ADDRESS = only(b"0123456789abcdefABCDEF:.")
+_HOST = only(LETTERS + b"0123456789-._")
 
 
 class DroppedLine(HeaderLine):
@@ -120,6 +124,16 @@ class CookieLine(HeaderLine):
         head.cookie_lines += (self.value,)
 
 
+class AuthorizationLine(HeaderLine):
+    """A credential: for us where the route accepts it, else for the upstream."""
+
+    __slots__ = ()
+
+    def apply(self, head: MessageHead) -> None:
+        """Keep it apart."""
+        head.credentials += (self.value,)
+
+
 class SetCookieLine(HeaderLine):
     """A cookie that an upstream sets; ours are not its to set."""
 
@@ -157,9 +171,12 @@ class NotedLine(HeaderLine):
 
     __slots__ = ()
 
+    def forwarded(self) -> bytes | None:
+        """Return it as it came."""
+        return self.bytes()
+
     def apply(self, head: MessageHead) -> None:
-        """Forward it and note it."""
-        head.lines.append(self.bytes())
+        """Note it."""
         head.noted = {**head.noted, self.name: b", ".join(filter(None, (head.noted.get(self.name), self.value)))}
         head.unusual = True
 
@@ -195,8 +212,12 @@ class MaxForwardsLine(NotedLine):
 
     __slots__ = ()
 
+    def forwarded(self) -> bytes | None:
+        """Return nothing: who forwards the request writes it."""
+        return None
+
     def apply(self, head: MessageHead) -> None:
-        """Note it; who forwards the request writes it."""
+        """Note it."""
         head.noted = {**head.noted, self.name: self.value}
         head.unusual = True
 
@@ -212,7 +233,7 @@ def parse_host(value: bytes) -> str:
     host = value
     if value.startswith(b"["):
         end = value.find(b"]") + 1
-        if not end or not consists_of(value[1 : end - 1], b"0123456789abcdefABCDEF:."):
+        if not end or not consists_of(value[1 : end - 1], _ADDRESS):
             raise BadSyntax("a Host that is no host")
         host, port = value[:end], value[end:]
         if port and (not port.startswith(b":") or not _is_port(port[1:])):
@@ -221,7 +242,7 @@ def parse_host(value: bytes) -> str:
         host, colon, port = value.partition(b":")
         if colon and not _is_port(port):
             raise BadSyntax("a Host with an odd port")
-        if not host or not consists_of(host, b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"):
+        if not host or not consists_of(host, _HOST):
             raise BadSyntax("a Host that is no host")
         if host.endswith(b"."):
             host = host[:-1]
@@ -278,6 +299,14 @@ class KnownLines(dict[bytes, HeaderLine | None]):
         self._line_limit = line_limit
         self._cookie_limit = cookie_limit
 
+    def credential(self, line: bytes) -> AuthorizationLine:
+        """Return the meaning of a line that starts with ``Authorization: ``, which is never remembered."""
+        if len(line) > self._line_limit:
+            raise BadSyntax("a header line over the limit", 431)
+        if not consists_of(line, FIELD_VALUE):
+            raise BadSyntax("a control character in a header value")
+        return AuthorizationLine(b"authorization", line[CREDENTIAL_START:].strip(OWS))
+
     def __missing__(self, line: bytes) -> HeaderLine | None:
         if line.startswith(COOKIE_STARTS) and len(line) <= self._cookie_limit:
             # Remembered by what is picked out of it, not here: each session has one of its own.
@@ -292,7 +321,8 @@ class KnownLines(dict[bytes, HeaderLine | None]):
         if len(line) > self._line_limit and (name.lower() != b"cookie" or len(line) > self._cookie_limit):
             raise BadSyntax("a header line over the limit", 431)
         found = self._table.line(name, value.strip(OWS))
-        if len(line) <= MEMO_LINE_BYTES:
+        # What is secret is in no memory that is kept for speed.
+        if len(line) <= MEMO_LINE_BYTES and not isinstance(found, AuthorizationLine):
             if len(self) >= MEMO_LINES:
                 self.clear()
             self[line] = found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway.core.identity import Identity
 
@@ -40,23 +40,29 @@ _PLACEHOLDER = re.compile(r"\{([a-z]+)(?:\.([^{}]+))?\}")
 class IdentityHeaders:
     """The configured identity headers, ready to be written for any identity."""
 
-    def __init__(self, templates: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, templates: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
+        """``further`` names headers that are written elsewhere, and are as little for others to send."""
+        self._further = tuple(further)
         self._templates = tuple((name, _compile(template)) for name, template in templates)
 
     def names(self) -> frozenset[bytes]:
         """Return the normalised names, which clients and upstreams may not send."""
-        return frozenset(
-            name.lower().replace("_", "-").replace(".", "-").encode("ascii") for name, _ in self._templates
-        )
+        names = (*(name for name, _ in self._templates), *self._further)
+        return frozenset(name.lower().replace("_", "-").replace(".", "-").encode("ascii") for name in names)
 
     def pairs(self, identity: Identity) -> list[tuple[str, str]]:
         """Return the headers for ``identity`` as ASCII names and values; empty values are left out."""
-        written = ((name, encode_value(fill(parts, identity))) for name, parts in self._templates)
-        return [(name, value) for name, value in written if value]
+        written = [(name, encode_value(fill(parts, identity))) for name, parts in self._templates]
+        return [pair for pair in written if pair[1]]
 
     def block(self, identity: Identity) -> bytes:
         """Return the same as header lines, each ended by CRLF."""
-        return "".join([f"{name}: {value}\r\n" for name, value in self.pairs(identity)]).encode("ascii")
+        written: list[str] = []
+        for name, parts in self._templates:
+            value = encode_value(fill(parts, identity))
+            if value:
+                written += (name, ": ", value, "\r\n")
+        return "".join(written).encode("ascii")
 
 
 Part = str | tuple[str, str]
@@ -75,23 +81,44 @@ def _compile(template: str) -> tuple[Part, ...]:
     return tuple(part for part in parts if part)
 
 
-def fill(parts: Iterable[Part], identity: Identity) -> str:
+def fill(parts: Sequence[Part], identity: Identity) -> str:
     """Put the identity into a template's parts; an unknown claim is empty."""
-    return "".join([part if isinstance(part, str) else _value(identity, *part) for part in parts])
+    if len(parts) == 1:
+        # Nearly every template is one placeholder.
+        return _value(identity, parts[0])
+    return "".join([_value(identity, part) for part in parts])
 
 
-def _value(identity: Identity, field: str, claim: str) -> str:
+def _value(identity: Identity, part: Part) -> str:
+    """Return what a part of a template stands for."""
+    if isinstance(part, str):
+        return part
+    field, claim = part
+    if field == "user":
+        return identity.user
     if field == "groups":
+        joined = ",".join(identity.groups)
+        if joined.count(",") < len(identity.groups):
+            return joined
         return ",".join([group.replace(",", "%2C") for group in identity.groups])
     if field == "claims":
-        return str(identity.claims.get(claim, ""))
+        return _claim(identity.claims.get(claim, ""))
     return str(getattr(identity, field))
+
+
+def _claim(value: object) -> str:
+    """Return a claim as text; several values as groups are written."""
+    if isinstance(value, list | tuple):
+        return ",".join([_claim(entry).replace(",", "%2C") for entry in value])
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
 
 
 def encode_value(value: str) -> str:
     """Return ``value`` as one safe line of ASCII (RFC 2047 §2 for all that is not printable ASCII)."""
     # Decoders find an encoded word anywhere in a value, so one that is there already is encoded again.
-    if value.isascii() and value.isprintable() and "=?" not in value and value[:1] != " " != value[-1:]:
+    if value.isascii() and value.isprintable() and "=?" not in value and value.strip(" ") == value:
         return value
     # An encoded word has at most 75 characters: 45 bytes of UTF-8, cut between characters.
     words: list[str] = []

@@ -19,6 +19,10 @@ class HeaderLine:
     def apply(self, head: MessageHead) -> None:
         """Tell ``head`` what the line means. Raises BadSyntax."""
 
+    def forwarded(self) -> bytes | None:
+        """Return what of a request's line goes on among the plain ones, if anything."""
+        return None
+
     def bytes(self) -> bytes:
         """Return the line as we would write it, without CRLF."""
         return self.name + b": " + self.value
@@ -43,6 +47,8 @@ class MessageHead:
     noted: Mapping[bytes, bytes] = {}
     """Values of the lines that something of ours depends on, by lower-case name."""
     cookie_lines: tuple[bytes, ...] = ()
+    credentials: tuple[bytes, ...] = ()
+    """Values of the Authorization lines, which go on only where the gateway has not made use of them."""
     set_cookies: tuple[bytes, ...] = ()
     stripped: tuple[HeaderLine, ...] = ()
     forwarded: tuple[HeaderLine, ...] = ()

@@ -25,6 +25,7 @@ DETAILS = {
     417: "Only the expectation 100-continue is known.",
     421: "This gateway does not serve that host.",
     426: "WebSocket version 13 is needed.",
+    429: "Too many attempts. Try again later.",
     431: "The request's headers are too large.",
     500: "The gateway failed. The log has the details.",
     501: "This transfer coding or method is not known here.",

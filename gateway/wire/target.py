@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from gateway.wire.grammar import BadSyntax, consists_of
+from gateway.wire.grammar import LETTERS, BadSyntax, consists_of, only
 
-_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_SIMPLE_PATH = _LETTERS + b"-_~!$&'()*+,=:@./"
-_PATH = _SIMPLE_PATH + b'%;[]^`{|}"<>'
-_QUERY = bytes(range(0x21, 0x7F)).replace(b"#", b"")
+_SIMPLE = LETTERS + b"0123456789-_~!$&'()*+,=:@./"
+_SIMPLE_PATH = only(_SIMPLE)
+_SIMPLE_TARGET = only(_SIMPLE + b"?")
+"""A path and a query of the same characters: checked in one go."""
+_PATH = only(_SIMPLE + b'%;[]^`{|}"<>')
+_QUERY = only(bytes(range(0x21, 0x7F)).replace(b"#", b""))
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL_ESCAPE = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
@@ -42,7 +44,10 @@ class Target:
 def simple_path(target: bytes) -> str:
     """Return the path of a target that starts with ``/`` and has one reading only, as nearly all; else ``""``."""
     path, _, query = target.partition(b"?")
-    if path.translate(None, _SIMPLE_PATH) or b"//" in path or b"/." in path or query.translate(None, _QUERY):
+    if not consists_of(target, _SIMPLE_TARGET) and not (consists_of(path, _SIMPLE_PATH) and consists_of(query, _QUERY)):
+        return ""
+    # Not "in": on bytes it first tries its operand as a number, for 1 600 instructions.
+    if path.find(b"//") >= 0 or path.find(b"/.") >= 0:
         return ""
     return path.decode("ascii")
 

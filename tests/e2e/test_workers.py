@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import StartGateway
+from tests.e2e.test_websocket import frames, handshake
 from tests.support.gateway import Config, GatewayProcess, gateway_config, route
 from tests.support.load import KeepAliveLoad
 from tests.support.nginx import Nginx
@@ -76,6 +78,21 @@ def test_logout_reaches_every_worker_at_once(start_gateway: StartGateway, record
         assert statuses(alice) == {401}
 
 
+def test_open_websockets_on_every_worker_end_with_the_session(
+    start_gateway: StartGateway, recorder: RecorderUpstream
+) -> None:
+    """A logout closes the user's WebSockets with 1008 within five seconds, whichever worker has them."""
+    gateway = start_gateway(config_for(recorder))
+    alice, other = logged_in(gateway, ALICE), logged_in(gateway, ALICE)
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(handshake(gateway, alice, "/ws")) for _ in range(8)]
+        kept = stack.enter_context(handshake(gateway, other, "/ws"))
+        assert {client.answer().status for client in [*sockets, kept]} == {101}
+        assert alice.logout().status == 303
+        assert {frames(client, 1)[0].close_code() for client in sockets} == {1008}
+        assert not kept.is_closed(3.0)
+
+
 def test_worker_that_hangs_does_not_hold_up_a_logout(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
     """A stopped process takes no notice; the others do, and the user gets an answer, as do the metrics."""
     gateway = start_gateway(config_for(recorder))
@@ -129,7 +146,7 @@ def test_31_killed_worker_is_replaced(start_gateway: StartGateway, recorder: Rec
             wait_for(lambda seen=load.answered: load.answered > seen + 50, 10, "load")  # type: ignore[misc]
             os.kill(before[0], signal.SIGKILL)
             killed = time.monotonic()
-            wait_for(lambda: len(set(workers_of(gateway)) - {before[0]}) == 2, 10, "another worker")
+            wait_for(lambda gone=before[0]: len(set(workers_of(gateway)) - {gone}) == 2, 10, "another worker")  # type: ignore[misc]
             assert time.monotonic() - killed < 5
             time.sleep(0.3)
     assert len(load.failures) <= 3 * clients, load.failures
@@ -208,9 +225,7 @@ def test_readiness_goes_before_the_listener(start_gateway: StartGateway, recorde
     assert gateway.wait(20) == 0
 
 
-def test_32_one_of_two_instances_stops(
-    start_gateway: StartGateway, recorder: RecorderUpstream, tmp_path: Path
-) -> None:
+def test_32_one_of_two_instances_stops(start_gateway: StartGateway, recorder: RecorderUpstream, tmp_path: Path) -> None:
     """Behind a balancer that tries the other instance where one refuses, a rolling stop loses no request."""
     config = config_for(recorder, limits={"leave_time": "1s"})
     first, second = start_gateway(config), start_gateway(config)

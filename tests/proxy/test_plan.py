@@ -9,24 +9,38 @@ from gateway.core.limits import Limits
 from gateway.core.metrics import RouteCounters
 from gateway.core.policy import Rule
 from gateway.core.route import Route
-from gateway.core.session import Lifetimes, start_session
+from gateway.core.session import Lifetimes, Session, start_session
 from gateway.core.upstream import UpstreamAddress
-from gateway.proxy.plan import DOWN_TIME, RoutePlan
+from gateway.proxy.plan import DOWN_TIME, RoutePlan, TokenLines
 from gateway.sessions.store import Opened
 from gateway.wire.head import AnswerParser
 from gateway.wire.identity_headers import IdentityHeaders
 
 
-def plan(count: int = 1, *, max_body: int | None = None) -> RoutePlan:
+class Tokens:
+    """Numbers its tokens; each is good for ten seconds."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def line(self, session: Session, audience: str, now: float) -> tuple[bytes, float]:
+        self.made += 1
+        return f"X-Identity-Token: {session.user} {audience} {self.made}\r\n".encode(), now + 10
+
+
+def plan(
+    count: int = 1, *, max_body: int | None = None, audience: str = "", tokens: TokenLines | None = None
+) -> RoutePlan:
     limits = Limits(body=1000)
     addresses = tuple(UpstreamAddress("127.0.0.1", port) for port in range(1, count + 1))
     return RoutePlan(
-        Route("app", addresses, Rule("x"), max_body=max_body),
+        Route("app", addresses, Rule("x"), max_body=max_body, audience=audience),
         IdentityHeaders([("X-User", "{user}")]),
         RouteCounters(),
         AnswerParser(limits, frozenset()),
         limits,
         asyncio.get_running_loop(),
+        tokens,
     )
 
 
@@ -56,9 +70,30 @@ async def test_identity_headers_are_made_once() -> None:
     ready = plan()
     session = start_session(bytes(16), Identity("alice"), Lifetimes(), remember=False, now=0)
     opened = Opened(session, "token", 1.0)
-    block = ready.identity_block(opened)
+    block = ready.identity_block(opened, 0.0)
     assert block == b"X-User: alice\r\n"
-    assert ready.identity_block(opened) is block
+    assert ready.identity_block(opened, 1e9) is block
+
+
+async def test_a_token_is_made_anew_when_it_is_half_over() -> None:
+    """And only then: until that, the bytes are the same object."""
+    tokens = Tokens()
+    ready = plan(audience="wiki", tokens=tokens)
+    session = start_session(bytes(16), Identity("alice"), Lifetimes(), remember=False, now=0)
+    opened = Opened(session, "token", 1.0)
+    block = ready.identity_block(opened, 100.0)
+    assert block == b"X-User: alice\r\nX-Identity-Token: alice wiki 1\r\n"
+    assert ready.identity_block(opened, 109.9) is block
+    assert ready.identity_block(opened, 110.0) == block.replace(b"1\r\n", b"2\r\n")
+    assert tokens.made == 2
+
+
+async def test_a_route_without_an_audience_gets_no_token() -> None:
+    """It is not even made."""
+    tokens = Tokens()
+    session = start_session(bytes(16), Identity("alice"), Lifetimes(), remember=False, now=0)
+    assert plan(tokens=tokens).identity_block(Opened(session, "token", 1.0), 0.0) == b"X-User: alice\r\n"
+    assert tokens.made == 0
 
 
 async def test_the_smaller_body_limit_holds() -> None:

@@ -210,6 +210,9 @@ def test_what_is_sound_is_taken(text: str) -> None:
 
 
 WARNINGS = {
+    "a token for nobody": case(
+        "admin_listen: null\nadmin_token: ▸0123456789abcdefg", ("admin_token", "admin_listen is null")
+    ),
     "https that nobody speaks": case("public_url: ▸https://a.lan", ("public_url", "set `tls`, or `trusted_proxies`")),
     "tls without https": case(
         "public_url: ▸http://localhost\ntls: {certificate: a, key: b}", ("public_url", "`tls` is set")

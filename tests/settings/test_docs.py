@@ -19,7 +19,12 @@ from gateway.settings.users import UserPart
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config"
 DOC = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-ENVIRON = {"GATEWAY_KEY": new_key(), "GATEWAY_OLD_KEY": new_key()}
+ENVIRON = {
+    "GATEWAY_KEY": new_key(),
+    "GATEWAY_OLD_KEY": new_key(),
+    "OIDC_CLIENT_SECRET": "secret",
+    "GITHUB_CLIENT_SECRET": "secret",
+}
 EXAMPLES = sorted(path for path in CONFIG.glob("*.yaml") if path.name != "users.yaml")
 REQUIRED = {"session", "session.keys"}
 """What is demanded by a check between keys, for its message."""

@@ -155,14 +155,13 @@ CASES = {
         "identity: {drop_response_headers: [▸Content-Length]}",
         ("identity.drop_response_headers[0]", "carries the answer"),
     ),
-    # --- later versions
-    "more workers": case("workers: ▸4", ("workers", "not available in this version")),
-    "automatic workers": case("workers: ▸auto", ("workers", "not available in this version")),
-    "another store": case(
-        "session: {keys: [$KEY], store: ▸'redis://:hunter2@redis:6379/0'}", ("session.store", "not available in this")
+    "a token's algorithm": case(
+        "identity: {token: {algorithm: ▸HS256}}", ("identity.token.algorithm", "one of ES256, EdDSA")
     ),
-    "a provider": case("login: {oidc: ▸[{issuer: x}]}", ("login.oidc", "OpenID Connect is not available")),
-    "a token": case("identity: {token: ▸{header: X}}", ("identity.token", "not available in this version")),
+    "a token's header": case("identity: {token: {header: ▸Cookie}}", ("identity.token.header", "carries the message")),
+    "a route's audience": case(
+        "routes: [{name: a, upstream: http://a, token: ▸3}]", ("routes[0].token", "the audience of the token")
+    ),
 }
 
 ROUTE_CASES = {

@@ -11,6 +11,8 @@ _WAIT = re.compile(r"\{WAIT:(\d+)\}")
 _REPEAT = re.compile(r"\{REPEAT:(\d+):([^}]*)\}")
 _REQUEST_LINE = re.compile(r"([A-Za-z]+) (\S+) HTTP/1\.[01]\r?\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\r\n]*)?\r\n")
+CALLBACK = "/_gateway/oidc/sso/callback"
+"""The callback of the provider that the gateways under test know."""
 LONGEST_WAIT = 4.0
 """Seconds; the gateways under test have limits of half as much, so no pause needs to be longer."""
 
@@ -48,7 +50,7 @@ class AttackCase:
 
     def pieces(self, secrets: Secrets) -> list[bytes | float]:
         """Return what is sent, with pauses in seconds between; placeholders in the documented order."""
-        text = self.raw.replace("{HOST}", secrets.host)
+        text = self.raw.replace("/_gateway/callback", CALLBACK).replace("{HOST}", secrets.host)
         text = text.replace("{COOKIE_NAME}", secrets.cookie_name).replace("{COOKIE_VALUE}", secrets.cookie_value)
         text = text.replace("{COOKIE2}", secrets.other_cookie)
         text = text.replace("{COOKIE}", f"{secrets.cookie_name}={secrets.cookie_value}")

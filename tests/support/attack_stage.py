@@ -131,6 +131,10 @@ class AttackStage:
         return ""
 
 
+UNREACHABLE_PROVIDER = {"id": "sso", "issuer": "http://127.0.0.1:9", "client_id": "gateway"}
+"""Callbacks are judged before the provider is asked about anything."""
+
+
 def attack_config(upstream: str) -> dict[str, object]:
     """Return the configuration that the cases assume, with short limits."""
     return gateway_config(
@@ -138,6 +142,8 @@ def attack_config(upstream: str) -> dict[str, object]:
         route("admin", "/admin", upstream),
         route("ws", "/ws", upstream),
         route("public", "/public", upstream, public=True),
+        public_url="http://127.0.0.1",
+        login={"local": {"users": "users.yaml"}, "oidc": [UNREACHABLE_PROVIDER]},
         limits={"first_byte_time": "2s", "head_time": "2s", "body_idle_time": "2s", "linger_time": "1s"},
     )
 

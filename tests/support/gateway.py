@@ -76,6 +76,7 @@ class GatewayProcess:
         self.config_file = directory / "gateway.yaml"
         self.port = 0
         self.admin_port = 0
+        self.admin_socket = ""
         self.stderr: list[str] = []
         self._users = users
         self._stdout = stdout
@@ -125,6 +126,7 @@ class GatewayProcess:
         """Start without waiting, for tests of a start that fails."""
         self.stderr.clear()
         self.port = self.admin_port = 0
+        self.admin_socket = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gateway", *self._arguments],
             cwd=self.directory,
@@ -153,7 +155,9 @@ class GatewayProcess:
                 self.admin_port = int(match[1])
             if match := _LISTENING.search(line):
                 self.port = int(match[1])
-        return bool(self.port and self.admin_port)
+            if "admin on unix:" in line:
+                self.admin_socket = line.partition("admin on unix:")[2]
+        return bool(self.port and (self.admin_port or self.admin_socket))
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "not started"

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.limits import Limits
+from gateway.wire.blocks import MEMO_BLOCK_BYTES, MEMO_BLOCKS, KnownBlocks
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import REQUEST_LINES, AnswerParser, RequestParser
 from gateway.wire.headers import MEMO_LINE_BYTES, MEMO_LINES, KnownLines, LineTable, normalised
@@ -142,6 +143,46 @@ def test_the_memory_is_bounded() -> None:
     for number in range(50):
         assert known[b"X-A: %d" % number + b"x" * MEMO_LINE_BYTES] is None
     assert len(known) == size
+
+
+def test_the_memory_of_blocks_is_bounded() -> None:
+    """Few blocks of lines are remembered, no long ones, and none that holds somebody's cookies."""
+    known = KnownBlocks(KnownLines(TABLE, LIMITS.line, LIMITS.cookie), LIMITS)
+    for number in range(2 * MEMO_BLOCKS + 10):
+        assert known[b"\r\nX-A: %d" % number].plain == [b"X-A: %d" % number]
+        assert len(known) <= MEMO_BLOCKS
+    size = len(known)
+    for lines in (b"\r\nX-A: " + b"x" * MEMO_BLOCK_BYTES, b"\r\nCookie: a=b", b"\r\nCOOKIE: a=b", b"\r\ncOOkie:"):
+        assert known[lines].count == 1
+    assert len(known) == size
+
+
+@pytest.mark.parametrize(
+    ("lines", "cookies"),
+    [
+        (["Cookie: a=1", "X: 1"], (b"a=1",)),
+        (["X: 1", "Cookie: a=1"], (b"a=1",)),
+        (["X: 1", "Cookie:a=1"], (b"a=1",)),
+        (["cookie: a=1", "X: 1", "Cookie: b=2", "Cookie: c=3"], (b"a=1", b"b=2", b"c=3")),
+        (["Cookie: ", "X: Cookie: b=2"], (b"",)),
+    ],
+)
+def test_cookie_lines_are_found_wherever_they_stand(lines: list[str], cookies: tuple[bytes, ...]) -> None:
+    """Each Cookie line is taken, in order, and none of them is forwarded as a plain line."""
+    head = parse(request(*lines))
+    assert head.cookie_lines == cookies
+    assert head.lines == [line.encode() for line in lines if line.startswith("X")]
+
+
+@pytest.mark.parametrize(
+    "lines", [b"Cookie: a=1\rX: 1\r\n", b"Cookie: a=1\r", b"Cookie: a\0=1\r\n", b"Cookie: a\n=1\r\n"]
+)
+@pytest.mark.parametrize("before", [b"", b"Host: a\r\n"])
+def test_a_control_character_in_a_cookie_is_refused(before: bytes, lines: bytes) -> None:
+    """Neither a bare CR nor another control character passes in a Cookie line."""
+    after = b"" if before else b"\r\nHost: a"
+    with pytest.raises(BadSyntax):
+        RequestParser(LIMITS, frozenset()).parse(b"GET / HTTP/1.1\r\n" + before + lines.removesuffix(b"\r\n") + after)
 
 
 def test_a_bad_line_is_refused_every_time() -> None:

@@ -1,0 +1,1 @@
+"""Verifying what programs send to prove who they are."""

@@ -1,0 +1,80 @@
+"""Opaque tokens that programs send: whoever gave them out is asked what they are worth (RFC 7662)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from gateway.core.programs import KEY_PREFIX, Credential, Introspector, Verified
+from gateway.errors import LoginRefused, ProviderDown
+from gateway.login.oidc.client_auth import ClientAuth
+from gateway.login.oidc.fetch import ProviderHttp
+from gateway.login.oidc.people import admitted
+from gateway.login.programs.source import Remembered, Vouched
+from gateway.login.programs.tokens import check_claims, with_scopes
+
+MAX_ASKED = 32
+"""Questions under way at once; beyond, nothing is known about a token."""
+
+
+class IntrospectionSource:
+    """One place to ask. A `Source`."""
+
+    def __init__(self, introspector: Introspector, http: ProviderHttp, clock: Callable[[], float]) -> None:
+        """Prepare. Raises ValueError for a private key that cannot be used."""
+        self._introspector = introspector
+        self._http = http
+        self._clock = clock
+        self._auth = ClientAuth(introspector.people, os.urandom, clock)
+        self._known = Remembered(clock)
+        self._asked = 0
+
+    def takes(self, credential: Credential) -> bool:
+        """Tell whether it is a token that may be shown to somebody else: our own keys may not."""
+        return credential.scheme == "bearer" and not credential.text.startswith(KEY_PREFIX)
+
+    async def verify(self, credential: Credential) -> Verified:
+        """Return whose a token is. Raises LoginRefused, LoginDenied or ProviderDown."""
+
+        async def ask() -> Vouched:
+            return await self._ask(credential.text)
+
+        identity, until = await self._known.get(credential.text, ask)
+        return Verified(identity, self._introspector.people.id, self._clock(), until)
+
+    async def _ask(self, token: str) -> Vouched:
+        if self._asked >= MAX_ASKED:
+            raise ProviderDown(f"{self._introspector.url} is asked about too many tokens at once", 503)
+        self._asked += 1
+        try:
+            claims = await self._introspect(token)
+        finally:
+            self._asked -= 1
+        now = self._clock()
+        if claims.get("active") is not True:
+            raise LoginRefused("a token that is not active")
+        # One that does not say when it ends is good until it is asked about again.
+        ends = check_claims({"exp": now + self._introspector.cache, **claims}, self._introspector.audiences, now)
+        identity = admitted(self._introspector.people, with_scopes(claims), {})
+        return identity, min(ends, now + self._introspector.cache)
+
+    async def _introspect(self, token: str) -> dict[str, object]:
+        place = self._introspector
+        form = {"token": token, "token_type_hint": "access_token"}
+        headers = self._auth.apply(form, (), place.url)
+        reply = await self._http.post_form(place.url, urlencode(form), headers)
+        if reply.status != 200:
+            raise ProviderDown(f"{place.url} answered {reply.status} when asked about a token", 503)
+        return reply.fields()
+
+    async def start(self) -> None:
+        """Do nothing: it is asked about the first token."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+    def forget(self) -> None:
+        """Ask again about every token."""
+        self._known.forget()

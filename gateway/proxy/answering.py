@@ -1,0 +1,143 @@
+"""The part of an exchange that answers for the gateway itself, and records what became of the request."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from gateway.errors import UpstreamError
+from gateway.proxy import outgoing
+from gateway.proxy.credentials import NotProved, Presented
+from gateway.proxy.downstream import Downstream
+from gateway.proxy.plan import RoutePlan
+from gateway.proxy.record import access_line
+from gateway.sessions.store import Opened
+from gateway.wire.authorization import bearer_error
+from gateway.wire.head import RequestHead
+from gateway.wire.replies import login_url, wants_page
+
+RETRY_AFTER = (b"Retry-After: 5",)
+
+
+class Answering:
+    """One request, as far as it is answered and recorded without an upstream."""
+
+    __slots__ = (
+        "answered", "client", "error", "head", "opened", "plan", "plane", "request_id", "sent", "started", "status",
+        "upstream_took",
+    )  # fmt: skip
+
+    def __init__(self, client: Downstream, head: RequestHead) -> None:
+        self.client = client
+        self.head = head
+        self.plane = client.plane
+        self.started = perf_counter()
+        self.request_id = self.plane.next_request_id()
+        self.plan: RoutePlan | None = None
+        self.opened: Opened | None = None
+        self.answered = False
+        """Whether a byte of the final answer was written."""
+        self.status = 499
+        """As logged; 499 stands for a client that left before its answer, as in nginx."""
+        self.sent = 0
+        self.error = ""
+        self.upstream_took: float | None = None
+
+    def _ask_for_login(self) -> bool:
+        """Send a browser to the login page, and tell a program where it is."""
+        plane, head = self.plane, self.head
+        location = login_url(head, plane.login_page, outgoing.scheme(self.client, head))
+        if wants_page(head) and not head.upgrade:
+            return self._answer(302, (b"Location: " + location,))
+        return self._answer(401, (b"X-Gateway-Login: " + location, *self._challenges()))
+
+    def _challenges(self) -> tuple[bytes, ...]:
+        """Return what the route asks programs for. A page is not told of Basic: its browser would ask its user."""
+        accepts = self.plan.accepts if self.plan is not None else None
+        if accepts is None:
+            return ()
+        by_page = self.head.get(b"sec-fetch-mode") is not None
+        return tuple(line for line in accepts.challenges if not by_page or b": Basic" not in line)
+
+    def _refuse(self, presented: Presented | None) -> bool:
+        """Refuse somebody whom the rule does not let in (RFC 6750 §3.1)."""
+        if presented is None or presented.scheme != "bearer":
+            return self._answer(403)
+        return self._answer(403, bearer_error(presented.accepts.challenges, b"insufficient_scope"))
+
+    def _not_proved(self, error: NotProved) -> bool:
+        """Refuse a credential that proves nothing (RFC 9110 §11.6.1, RFC 6750 §3.1)."""
+        refused = error.refused
+        self.error = str(error)
+        extra: tuple[bytes, ...] = ()
+        if refused.retry_after:
+            extra = (b"Retry-After: %d" % refused.retry_after,)
+        elif error.scheme == "bearer":
+            extra = bearer_error(
+                self._challenges(), b"insufficient_scope" if refused.status == 403 else b"invalid_token"
+            )
+        elif refused.status == 401:
+            extra = self._challenges()
+        return self._answer(refused.status, extra)
+
+    def _failed(self, status: int, detail: str) -> bool:
+        """Answer a fault, or cut the connection if an answer has begun."""
+        self.error = self.error or detail
+        if self.answered:
+            self.client.abort()
+            return False
+        return self._answer(status, RETRY_AFTER if status == 503 else (), close=status < 500)
+
+    def _upstream_failed(self, error: UpstreamError) -> bool:
+        """Count and answer an upstream's fault; an answer that was begun is cut, never completed."""
+        if self.plan is not None:
+            kind = "aborted" if self.answered else {502: "invalid", 503: "busy", 504: "timeout"}[error.status]
+            self.plan.counters.upstream_error(kind)
+        self.plane.log.warning("upstream: %s", error, extra={"request_id": self.request_id.decode("ascii")})
+        self.error = "upstream_aborted" if self.answered else str(error)
+        return self._failed(error.status, self.error)
+
+    def _answer(self, status: int, extra: tuple[bytes, ...] = (), *, close: bool = False) -> bool:
+        """Write one of the gateway's own answers."""
+        client, head, plane = self.client, self.head, self.plane
+        # A body that nobody has read must not be taken for the next request (RFC 9112 §9.3).
+        close = close or head.has_body() or bool(head.upgrade) or not head.keeps_alive() or plane.is_last(client)
+        if status == 426:
+            extra = (*extra, b"Sec-WebSocket-Version: 13", b"Upgrade: websocket")
+        if status in (204, 405):
+            extra = (*extra, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+        data = plane.answers.answer(status, head, self.request_id, plane.http_date, close=close, extra=extra)
+        self.status = status
+        self.answered = True
+        self.sent = len(data)
+        client.write(data)
+        return not close
+
+    # The record
+
+    def _record(self) -> None:
+        """Count a finished exchange and write its line."""
+        plan, head, client, plane = self.plan, self.head, self.client, self.plane
+        seconds = perf_counter() - self.started
+        route = "-"
+        if plan is not None:
+            route = plan.name
+            plan.counters.record(self.status, seconds)
+        if plane.access_log is None:
+            return
+        plane.access_log.write(
+            access_line(
+                plane.clock.stamp(plane.wall_clock()),
+                str(outgoing.client_address(client, head) or "") if client.peer_trusted else client.peer_text,
+                head.method,
+                head.host,
+                head.path,
+                self.status,
+                self.sent,
+                seconds,
+                self.upstream_took,
+                self.opened.session.identity.user if self.opened is not None else "",
+                route,
+                self.request_id.decode("ascii"),
+                self.error,
+            )
+        )

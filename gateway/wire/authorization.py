@@ -1,0 +1,45 @@
+"""The Authorization field of a request, and the challenges that ask for one (RFC 9110 §11, RFC 6750, RFC 7617)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.core.programs import BASIC
+from gateway.wire.grammar import LETTERS, consists_of, only
+
+REALM = b'realm="gateway"'
+TOKEN68 = only(LETTERS + b"0123456789-._~+/")
+
+
+def split_authorization(value: bytes) -> tuple[str, bytes]:
+    """Return the scheme in lower case, and what follows it.
+
+    A tab counts as a space here, so that no odd spelling of a scheme hides from us what another reader may find.
+    """
+    words = value.split(None, 1)
+    if not words:
+        return "", b""
+    return words[0].decode("latin-1").lower(), words[1] if len(words) > 1 else b""
+
+
+def is_token68(value: bytes) -> bool:
+    """Tell whether ``value`` is one credential, not a list or parameters (RFC 9110 §11.2)."""
+    body = value.rstrip(b"=")
+    return bool(body) and consists_of(body, TOKEN68)
+
+
+def challenges(sources: Iterable[str]) -> tuple[bytes, ...]:
+    """Return the WWW-Authenticate lines for what a route accepts, Bearer first."""
+    found = set(sources)
+    lines = []
+    if found - {BASIC}:
+        lines.append(b"WWW-Authenticate: Bearer " + REALM)
+    if BASIC in found:
+        lines.append(b"WWW-Authenticate: Basic " + REALM + b', charset="UTF-8"')
+    return tuple(lines)
+
+
+def bearer_error(lines: Iterable[bytes], error: bytes) -> tuple[bytes, ...]:
+    """Return challenges whose Bearer says what was wrong with the token (RFC 6750 §3.1)."""
+    more = b', error="' + error + b'"'
+    return tuple(line + more if line.startswith(b"WWW-Authenticate: Bearer") else line for line in lines)

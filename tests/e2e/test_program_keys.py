@@ -1,0 +1,112 @@
+"""API keys at the running gateway, and what stays open with one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import StartGateway
+from tests.support.program_site import Programs, api_key, program_site
+from tests.support.programs import basic
+from tests.support.users import ALICE, BOB, EVERYBODY
+from tests.support.visitor import PAGE
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    with program_site(tmp_path_factory.mktemp("programs")) as site:
+        yield site
+
+
+def test_an_api_key_calls_as_its_user_until_it_is_revoked(programs: Programs) -> None:
+    """It is shown once, works at once, is no more than a hash on disk, and is over a second after its revocation."""
+    key = api_key(programs.gateway, "new", "--user", "alice", "--group", "wiki", "a robot")
+    assert programs.user("/keys", f"Bearer {key}") == "alice"
+    seen = programs.app.last()
+    assert (seen.get("X-Forwarded-Groups"), seen.get_all("Authorization")) == ("wiki", [])
+    state = programs.gateway.directory / "var"
+    secret = key.rpartition("_")[2]
+    assert all(secret.encode() not in file.read_bytes() for file in state.iterdir())
+    (entry,) = [
+        entry for entry in json.loads(api_key(programs.gateway, "list", "--json")) if entry["name"] == "a robot"
+    ]
+    assert entry["user"] == "alice"
+    assert key not in api_key(programs.gateway, "list")
+    assert api_key(programs.gateway, "revoke", key) == 'Revoked "a robot" of alice.'
+    wait_for(lambda: programs.get("/keys", f"Bearer {key}").status == 401, 5, "the key to be over")
+    events = [(event["event"], event["user"]) for event in programs.gateway.audit_log()]
+    assert ("api_key_made", "alice") in events
+    assert ("api_key_revoked", "alice") in events
+
+
+def test_an_api_key_is_for_its_routes_and_its_time(programs: Programs) -> None:
+    key = api_key(programs.gateway, "new", "--user", "alice", "--route", "keys", "--expires", "4s", "short")
+    made = time.monotonic()
+    assert programs.user("/keys", f"Bearer {key}") == "alice"
+    assert programs.get("/app", f"Bearer {key}").status == 403
+    assert programs.get("/tokens", f"Bearer {key}").status == 401
+    wait_for(lambda: programs.get("/keys", f"Bearer {key}").status == 401, 10, "the key to expire")
+    assert time.monotonic() - made < 10
+
+
+def test_a_key_that_could_never_work_is_not_made(programs: Programs) -> None:
+    said = api_key(programs.gateway, "new", "--user", "nobody", "--route", "plain", "x", code=1)
+    assert 'there is no local user "nobody"' in said
+    assert '"plain" does not accept API keys' in said
+    assert 'not in the group "admins"' in api_key(
+        programs.gateway, "new", "--user", "alice", "--group", "admins", "x", code=1
+    )
+    assert api_key(programs.gateway, "revoke", "000000000000", code=1) == "there is no API key 000000000000"
+
+
+def test_credentials_of_a_user_who_is_disabled_are_over(programs: Programs, start_gateway: StartGateway) -> None:
+    """The password and the keys, when the users file is read again, remembered or not."""
+    gateway = start_gateway(programs.gateway.config)
+    key = api_key(gateway, "new", "--user", "bob", "--expires", "never", "bob's")
+    site = programs.at(gateway)
+    assert site.user("/app", basic(BOB)) == site.user("/keys", f"Bearer {key}") == "bob"
+    gateway.write_users([user for user in EVERYBODY if user is not BOB])
+    wait_for(lambda: site.get("/app", basic(BOB)).status == 401, 10, "the password to be over")
+    assert site.get("/keys", f"Bearer {key}").status == 401
+    assert site.user("/app", basic(ALICE)) == "alice"
+
+
+def test_last_use_is_kept_across_a_restart(programs: Programs, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(programs.gateway.config)
+    key = api_key(gateway, "new", "--user", "bob", "used")
+    assert programs.at(gateway).user("/keys", f"Bearer {key}") == "bob"
+    gateway.restart()
+    (entry,) = json.loads(api_key(gateway, "list", "--json"))
+    assert entry["last_used"] is not None
+    assert programs.at(gateway).user("/keys", f"Bearer {key}") == "bob"
+
+
+def test_a_stream_ends_when_its_key_is_revoked(programs: Programs) -> None:
+    """Within 5 s, as it does for a session; another one goes on."""
+    keys = [api_key(programs.gateway, "new", "--user", "alice", name) for name in ("ends", "stays")]
+    upgrade = (
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    clients = []
+    for key in keys:
+        client = programs.gateway.connect()
+        host = programs.gateway.authority
+        client.send(f"GET /ws/echo HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n{upgrade}\r\n")
+        assert client.answer().status == 101
+        clients.append(client)
+    api_key(programs.gateway, "revoke", keys[0])
+    assert clients[0].is_closed(5.0)
+    assert clients[1].is_quiet()
+    for client in clients:
+        client.close()
+
+
+def test_navigations_with_a_refused_credential_get_a_page(programs: Programs) -> None:
+    answer = programs.get("/app", basic(ALICE, "wrong"), Accept=PAGE["Accept"])
+    assert answer.status == 401
+    assert "text/html" in (answer.get("Content-Type") or "")

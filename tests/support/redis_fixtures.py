@@ -1,0 +1,58 @@
+"""Fixtures of Redis servers: started once for all tests that want one, empty for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import redis_server
+from tests.support.redis_server import Servers
+
+
+@pytest.fixture(scope="session")
+def single_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with redis_server.single(tmp_path_factory.mktemp("single")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def sentinel_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with redis_server.behind_sentinel(tmp_path_factory.mktemp("sentinel")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def cluster_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with redis_server.cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with redis_server.with_tls_and_acl(tmp_path_factory.mktemp("tls")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def redis_single(single_server: Servers) -> Servers:
+    single_server.flush()
+    return single_server
+
+
+@pytest.fixture
+def redis_sentinel(sentinel_servers: Servers) -> Servers:
+    sentinel_servers.flush()
+    return sentinel_servers
+
+
+@pytest.fixture
+def redis_cluster(cluster_servers: Servers) -> Servers:
+    cluster_servers.flush()
+    return cluster_servers
+
+
+@pytest.fixture
+def redis_tls(tls_server: Servers) -> Servers:
+    tls_server.flush()
+    return tls_server
