@@ -248,34 +248,6 @@ def test_explain_judges_as_the_gateway_does(folder: Path, arguments: list[str], 
     assert said["decided by"] == [f"config/gateway.yaml:{line}"]
 
 
-CLAIMED = """\
-session: {{keys: [{key}]}}
-login: {{local: {{users: users.yaml}}}}
-routes:
-  - name: wiki
-    upstream: http://wiki:3000
-    allow: {{claims: {{level: [3, true], team: blue}}}}
-    rules: [{{path: /local, allow: {{providers: [password]}}}}]
-"""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "verdict"),
-    [
-        (["--claim", "level=3", "--claim", "team=blue", "GET", "/"], "forward"),
-        (["--claim", "level=true", "--claim", "team=red", "--claim", "team=blue", "GET", "/"], "forward"),
-        (["--claim", 'level="3"', "--claim", "team=blue", "GET", "/"], "refuse with 403 (not allowed by claims.level)"),
-        (["--claim", "level=1", "GET", "/"], "refuse with 403 (not allowed by claims.level)"),
-        (["--claim", "level=3", "GET", "/"], "refuse with 403 (not allowed by claims.team)"),
-        (["GET", "/local"], "forward"),
-        (["--provider", "sso", "GET", "/local"], "refuse with 403 (not allowed by providers)"),
-    ],
-)
-def test_explain_takes_claims_and_the_way_of_logging_in(folder: Path, arguments: list[str], verdict: str) -> None:
-    (folder / "config/gateway.yaml").write_text(CLAIMED.format(key=new_key()), encoding="utf-8")
-    assert explain("--user", "alice", *arguments)["verdict"][0].startswith(verdict)
-
-
 @pytest.mark.parametrize(
     ("url", "verdict"),
     [

@@ -14,10 +14,16 @@ from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.seal import KeyRing
 
 PURPOSE = "handover"
+# As GETDEL, which Redis has since 6.2 only.
+_TAKE = """
+local found = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+return found
+"""
 
 
 class RedisHandovers:
-    """Uses ``GETDEL`` (Redis 6.2), so that no two gateways can take the same one."""
+    """Reads and deletes in one step, so that no two gateways can take the same one."""
 
     def __init__(self, client: RedisClient, keys: KeyRing) -> None:
         """Take a client of its own, which it starts and closes."""
@@ -41,9 +47,8 @@ class RedisHandovers:
         name = self._prefix + key_of(code)
         await self._start()
         # Not to be repeated: if only the reply was lost, the second would say that there is none.
-        record: bytes | None = await self._client.call(
-            name, "GETDEL", name, until=self._client.deadline(), repeatable=False
-        )
+        words = ("EVAL", _TAKE, 1, name)
+        record: bytes | None = await self._client.call(name, *words, until=self._client.deadline(), repeatable=False)
         if record is None:
             return None
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,7 @@ def test_its_labels_say_what_it_is(config: dict[str, Any]) -> None:
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items() if "opencontainers" in name}
     assert labels["title"] == "session-gateway"
     assert labels["version"] == gateway.__version__
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert labels["revision"] == commit.strip()
+    assert labels["revision"] == os.environ["GATEWAY_REVISION"]
 
 
 def test_the_data_plane_is_compiled(container: Container) -> None:

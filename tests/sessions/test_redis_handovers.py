@@ -33,7 +33,7 @@ async def make() -> AsyncIterator[Make]:
         await each.close()
 
 
-@pytest.mark.parametrize("servers", ["redis_single", "redis_cluster", "redis_sentinel"])
+@pytest.mark.parametrize("servers", ["redis_single", "redis_cluster", "redis_sentinel", "redis_tls"])
 async def test_another_gateway_takes_it_and_nobody_after(
     request: pytest.FixtureRequest, make: Make, servers: str
 ) -> None:

@@ -101,6 +101,8 @@ TEMPLATES: list[tuple[str, str]] = [
     ("{groups}", "staff,a%2Cb"),
     ("{claims.team}", "{user}"),
     ("{claims.level}", "3"),
+    ("{claims.many}", "blue,7,true,a%2Cb"),
+    ("{claims.yes}", "true"),
     ("{claims.none}", ""),
     ("plain", "plain"),
     ("{ user }", "{ user }"),
@@ -110,7 +112,7 @@ TEMPLATES: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("template", "text"), TEMPLATES)
 def test_a_template(template: str, text: str) -> None:
     """A template is filled once: what stands in a value is never filled again."""
-    claims: Mapping[str, object] = {"team": "{user}", "level": 3}
+    claims: Mapping[str, object] = {"team": "{user}", "level": 3, "many": ["blue", 7, True, "a,b"], "yes": True}
     identity = Identity("alice", "Alice {email}", "a@example.com", ("staff", "a,b"), claims=claims)
     assert filled(template, identity) == text
 

@@ -96,8 +96,11 @@ class ApiKeySource:
             self._looked = self._monotonic()
 
     async def start(self) -> None:
-        """Read the file, and look at it again and again. Raises StoreUnavailable."""
-        await self.look()
+        """Read the file, and look at it again and again; until that works, nothing is known about any key."""
+        try:
+            await self.look()
+        except StoreUnavailable as error:
+            _log.error("%s", error)
         self._task = asyncio.create_task(self._follow(), name="api-keys")
 
     async def _follow(self) -> None:
