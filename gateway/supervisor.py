@@ -120,9 +120,7 @@ class Supervisor:
         await asyncio.gather(*[generation.planes.add_counts(total) for generation in self._generations])
         self._counters = total
         self._run.workers = sum(generation.planes.ready() for generation in self._generations)
-        self._run.worker_restarts = self._restarts + sum(
-            generation.planes.restarts for generation in self._generations
-        )
+        self._run.worker_restarts = self._restarts + sum(generation.planes.restarts for generation in self._generations)
 
     def _stop_or_hurry(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()

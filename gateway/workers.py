@@ -176,30 +176,38 @@ class Workers:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
-            start = self._start
-            worker = await WorkerProcess.spawn(start, number, self._relay, self._verify)
-            self._running[number] = worker
-            if start is not self._start:
-                worker.channel.send(Sign(self._start.signing))
-            following = loop.create_task(worker.follow(), name="follow")
-            if not await worker.until_ready():
-                worker.kill()
+            reasons = await self._run(number, first)
             if not first.is_set():
-                if not worker.ready:
-                    failures += worker.problems or ["a worker did not start; the log says more"]
-                    self._stopping = True
+                failures += reasons
+                self._stopping = True
                 first.set()
-            code = await following
-            del self._running[number]
-            self._ended.add(worker.counters, ended=True)
             if self._stopping:
                 return
-            _log.error("worker %d ended by itself with code %d; another takes its place", number, code)
-            for problem in worker.problems:
-                _log.error("%s", problem)
+            _log.error("%s; another takes its place", "; ".join(reasons))
             self.restarts += 1
             delay = FIRST_DELAY if loop.time() - began > STABLE_AFTER else min(delay * 2, LONGEST_DELAY)
             await asyncio.sleep(delay)
+
+    async def _run(self, number: int, serves: asyncio.Event) -> list[str]:
+        """Run one process until it ends; return why it did. ``serves`` is set once it is ready."""
+        start = self._start
+        try:
+            worker = await WorkerProcess.spawn(start, number, self._relay, self._verify)
+        except OSError as error:
+            return [f"worker {number} cannot be started: {error.strerror or error}"]
+        self._running[number] = worker
+        if start is not self._start:
+            worker.channel.send(Sign(self._start.signing))
+        following = asyncio.get_running_loop().create_task(worker.follow(), name="follow")
+        if await worker.until_ready():
+            serves.set()
+        else:
+            worker.kill()
+        code = await following
+        del self._running[number]
+        self._ended.add(worker.counters, ended=True)
+        when = "ended by itself" if worker.ready else "ended before it served"
+        return [*worker.problems] or [f"worker {number} {when} with code {code}"]
 
     def ready(self) -> int:
         """Return how many serve."""

@@ -197,7 +197,8 @@ def test_the_docs_show_the_same_table() -> None:
 
 
 def python_files() -> list[Path]:
-    return [file for folder in ("gateway", "tests", "bench", "verifier") for file in sorted((ROOT / folder).rglob("*.py"))]
+    folders = (ROOT / name for name in ("gateway", "tests", "bench", "verifier"))
+    return [file for folder in folders for file in sorted(folder.rglob("*.py"))]
 
 
 def test_no_file_is_too_long() -> None:

@@ -89,7 +89,10 @@ async def test_with_strict_cookies_a_page_of_our_own_leads_on(start_site: StartS
     assert await browser.session()
 
 
-async def test_on_another_host_a_login_begins_at_public_url_and_leads_back(rig: Rig) -> None:
+async def test_on_another_host_a_login_begins_at_public_url_and_leads_back(
+    start_site: StartSite, provider: FakeProvider
+) -> None:
+    rig = await start_rig(start_site, provider, cookie=CookiePolicy(domain="example.com"))
     browser = rig.site.browser("mail.example.com")
     answer = await browser.get(f"{START}?next=/inbox")
     assert answer.status == 302

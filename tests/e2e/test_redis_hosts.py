@@ -41,7 +41,7 @@ def pair(start_gateway: StartGateway, recorder: RecorderUpstream, redis_single: 
 
 
 def test_a_browser_is_known_at_both_gateways(pair: Pair, new_context: OpenContext) -> None:
-    """Cookies know no ports, so one browser meets both: it logs in at one, is served by both, and is logged out at both."""
+    """Cookies know no ports, so one browser meets both: in at one, served by both, out at both."""
     page = new_context().new_page()
     page.goto(f"http://localhost:{pair.first.port}/x")
     sign_in(page, ALICE.user, ALICE.password)
