@@ -235,6 +235,7 @@ class Channel:
 
     def stop(self) -> None:
         """Let `receive` return as if the other side were gone."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
         self._reader.feed_eof()
 
     async def close(self) -> None:

@@ -60,6 +60,10 @@ class Canaries:
         assert self.p99() < within, f"p99 {self.p99():.2f} s of {len(self.seconds)}"
 
 
+IDLE = 0.5
+"""Seconds after which a kept connection is an idle one, which a server that stops may close."""
+
+
 class KeepAliveLoad:
     """Clients that keep their connections, as browsers and proxies do; every request must be answered.
 
@@ -102,15 +106,19 @@ class KeepAliveLoad:
 
     def _use(self, client: RawClient) -> None:
         used = False
+        last = time.monotonic()
         while not self._over.is_set():
+            # Where this process got no time, the connection was idle, and may be closed (RFC 9112 §9.6).
+            idle = used and time.monotonic() - last > IDLE
             try:
                 client.send(self._request)
                 answer = client.answer()
             except (OSError, AssertionError, Truncated) as error:
-                if used or client.buffer or not self.refusals_are_fine.is_set():
+                if client.buffer or not (idle or (self.refusals_are_fine.is_set() and not used)):
                     self.failures.append(repr(error))
                 return
             used = True
+            last = time.monotonic()
             if answer.status != self._ok:
                 self.failures.append(f"status {answer.status}")
             self.answered += 1

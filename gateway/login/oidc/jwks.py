@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, RSAKey
 
 from gateway.errors import LoginRefused, ProviderDown
@@ -116,7 +117,10 @@ def parse_keys(fields: dict[str, object]) -> tuple[PublicKey, ...]:
         if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
             continue
         try:
-            key = JWKRegistry.import_key(entry)
+            with warnings.catch_warnings():
+                # It warns of short keys, which are left out here.
+                warnings.simplefilter("ignore", SecurityWarning)
+                key = JWKRegistry.import_key(entry)
             short = isinstance(key, RSAKey) and key.public_key.key_size < MIN_RSA_BITS
             if isinstance(key, PublicKey) and not short:
                 found.append(key)
