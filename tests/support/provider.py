@@ -165,6 +165,8 @@ class FakeProvider:
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()
+        # What has just been accepted or closed needs the loop for a moment more.
+        await asyncio.sleep(0.05)
 
     def down(self) -> None:
         """Stop answering; the address stays."""
