@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 from markupsafe import escape
@@ -26,8 +26,10 @@ from gateway.control.middleware import RETRY_SECONDS
 from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
+from gateway.core.provider import ProviderSession
 from gateway.errors import LoginDenied, LoginRefused, ProviderDown
 from gateway.login.redirect import SECRET_BYTES, PendingLogin, RedirectLogin
+from gateway.sessions.store import can_list
 
 MAX_QUERY = 16 * 1024
 _log = logging.getLogger("gateway.control")
@@ -106,10 +108,20 @@ async def finish_login(request: web.Request) -> web.Response:
     except (LoginRefused, ProviderDown) as error:
         response = _failed(request, login, error)
     else:
-        await begin_session(request, proof.identity)
+        await begin_session(request, proof.identity, login=_kept(request, proof.session))
         response = _lead_on(request, pending.next_url)
     response.headers.add(hdrs.SET_COOKIE, site.pending.cookie(logins, now))
     return response
+
+
+def _kept(request: web.Request, login: ProviderSession) -> ProviderSession:
+    """Return what a session keeps of a login: no tokens where it travels in cookies, which they would fill.
+
+    The access token is of use only to end it, and that the refresh token ends it as well (RFC 7009 §2.1).
+    """
+    if not can_list(request.app[SITE].parts.store):
+        return login.without_tokens()
+    return replace(login, access_token="") if login.refresh_token else login
 
 
 def _login_of(request: web.Request) -> RedirectLogin:
