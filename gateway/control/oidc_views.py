@@ -64,7 +64,7 @@ AWAY = Trouble(503, "{name} is not reachable", "Signing in there is not possible
 async def begin_login(request: web.Request) -> web.Response:
     """Send the browser to the provider; on another host than that of ``public_url``, to the latter first."""
     site = request.app[SITE]
-    login = _login_of(request)
+    login = login_of(request)
     next_url = site.next_url(request, request.query.get("next", ""))
     if await current_session(request) is not None:
         return redirect(next_url)
@@ -92,7 +92,7 @@ async def _begin(request: web.Request, login: RedirectLogin, next_url: str) -> w
 async def finish_login(request: web.Request) -> web.Response:
     """Take the browser back from the provider, and begin its session if the provider says who it is."""
     site = request.app[SITE]
-    login = _login_of(request)
+    login = login_of(request)
     if not site.is_public_host(request):
         raise web.HTTPNotFound
     answer = _parameters(request)
@@ -119,12 +119,14 @@ def _kept(request: web.Request, login: ProviderSession) -> ProviderSession:
 
     The access token is of use only to end it, and that the refresh token ends it as well (RFC 7009 §2.1).
     """
-    if not can_list(request.app[SITE].parts.store):
+    parts = request.app[SITE].parts
+    if not can_list(parts.store) or parts.providers[login.provider].provider.kind == "github":
         return login.without_tokens()
     return replace(login, access_token="") if login.refresh_token else login
 
 
-def _login_of(request: web.Request) -> RedirectLogin:
+def login_of(request: web.Request) -> RedirectLogin:
+    """Return the provider in the path. Raises HTTPNotFound."""
     login = request.app[SITE].parts.providers.get(request.match_info["provider"])
     if login is None:
         raise web.HTTPNotFound

@@ -138,6 +138,17 @@ class ProviderSession:
 NO_SID = "sub without sid"
 
 
+def ended_marks(provider: str, issuer: str, subject: str, sid: str) -> list[str]:
+    """Return the marks of what is over when a provider says so of a session there, a person, or both.
+
+    With both it is that session; one of the person's that began without a name may be the very one.
+    """
+    if not sid:
+        return [login_mark(provider, issuer, "sub", subject)]
+    marks = [login_mark(provider, issuer, "sid", sid)]
+    return [*marks, login_mark(provider, issuer, NO_SID, subject)] if subject else marks
+
+
 def login_mark(provider: str, issuer: str, kind: str, value: str) -> str:
     """Return the mark of a login: a hash, 32 hexadecimal digits, for such names may be anything.
 
