@@ -16,6 +16,8 @@ from gateway.control.handover import HANDOVER_PATH, START_PATH
 from gateway.control.handover_views import finish_handover, start_handover
 from gateway.control.jwks_view import show_jwks
 from gateway.control.login_views import show_login, submit_login
+from gateway.control.logout_there import REVOKING, settle, signed_out
+from gateway.control.logout_told import backchannel_logout, frontchannel_logout
 from gateway.control.logout_views import show_logout, submit_logout
 from gateway.control.middleware import answer, hide_server
 from gateway.control.oidc_views import begin_login, finish_login
@@ -56,6 +58,11 @@ def make_control_app(parts: ControlParts) -> web.Application:
     # No HEAD here: what only looks at a link must neither begin a login nor use up a code.
     app.router.add_route("GET", OIDC_PATH + "/{provider}/start", begin_login)
     app.router.add_route("GET", OIDC_PATH + "/{provider}/callback", finish_login)
+    app.router.add_route("GET", OIDC_PATH + "/{provider}/signed-out", signed_out)
+    app.router.add_route("GET", OIDC_PATH + "/{provider}/frontchannel-logout", frontchannel_logout)
+    app.router.add_route("POST", OIDC_PATH + "/{provider}/backchannel-logout", backchannel_logout)
+    app[REVOKING] = set()
+    app.on_cleanup.append(settle)
     app.router.add_route("GET", START_PATH, start_handover)
     app.router.add_route("GET", HANDOVER_PATH, finish_handover)
     app.on_response_prepare.append(hide_server)

@@ -27,6 +27,7 @@ from gateway.control.site import HERE, SITE, Site
 from gateway.core.audit import AuditKind
 from gateway.core.device import device_label
 from gateway.core.identity import Identity
+from gateway.core.provider import ProviderSession
 from gateway.core.session import SESSION_ID_BYTES, start_session
 from gateway.errors import BadCredentials, LoginBusy, TooManyAttempts
 from gateway.login.method import LoginMethod
@@ -136,7 +137,9 @@ async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> Iden
     return identity
 
 
-async def begin_session(request: web.Request, identity: Identity, *, remember: bool = False) -> None:
+async def begin_session(
+    request: web.Request, identity: Identity, *, remember: bool = False, login: ProviderSession | None = None
+) -> None:
     """Begin a session under a new id; whatever session there was ends when it is saved."""
     parts = request.app[SITE].parts
     now = parts.clock()
@@ -148,6 +151,7 @@ async def begin_session(request: web.Request, identity: Identity, *, remember: b
         now=now,
         address=str(client_of(request) or ""),
         device=device_label(request.headers.get("User-Agent", "")),
+        login=login,
     )
     await sign_in(request, session)
     request[AUDIT] = audit_event(

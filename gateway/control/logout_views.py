@@ -11,6 +11,7 @@ from gateway.control.csrf import FIELD
 from gateway.control.facts import LOGIN_PATH, audit_event, host_of
 from gateway.control.form import read_form
 from gateway.control.login_views import SIGNED_OUT
+from gateway.control.logout_there import leave_provider
 from gateway.control.middleware import AUDIT, BROWSER
 from gateway.control.pages import LogoutPage
 from gateway.control.session_storage import current_session, sign_out
@@ -41,13 +42,14 @@ async def submit_logout(request: web.Request) -> web.Response:
             site.parts.audit(audit_event(request, "csrf_refused", site.parts.clock(), user=user, reason=refusal))
             return _logout_page(request, session, form.get("next", ""), 403, notice=STALE)
         request[AUDIT] = audit_event(request, "logout", site.parts.clock(), user=user, session=session.handle)
-    return await leave(request, form.get("next", ""))
+    return await leave(request, session, form.get("next", ""))
 
 
-async def leave(request: web.Request, next_url: str = "") -> web.Response:
-    """End the caller's session with the answer, which leads to the login page."""
+async def leave(request: web.Request, session: Session | None, next_url: str = "") -> web.Response:
+    """End the caller's session with the answer, which leads to the login page, or to its provider before."""
     await sign_out(request)
-    response = redirect(_signed_out(request, next_url))
+    signed_out = _signed_out(request, next_url)
+    response = leave_provider(request, session, signed_out) or redirect(signed_out)
     # What the apps let the browser keep is not for who sits there next, nor for its back button.
     response.headers["Clear-Site-Data"] = '"cache"'
     request.app[SITE].questions.forget(request, response)

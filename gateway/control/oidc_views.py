@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 from markupsafe import escape
@@ -26,8 +26,10 @@ from gateway.control.middleware import RETRY_SECONDS
 from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
+from gateway.core.provider import ProviderSession
 from gateway.errors import LoginDenied, LoginRefused, ProviderDown
 from gateway.login.redirect import SECRET_BYTES, PendingLogin, RedirectLogin
+from gateway.sessions.store import can_list
 
 MAX_QUERY = 16 * 1024
 _log = logging.getLogger("gateway.control")
@@ -62,7 +64,7 @@ AWAY = Trouble(503, "{name} is not reachable", "Signing in there is not possible
 async def begin_login(request: web.Request) -> web.Response:
     """Send the browser to the provider; on another host than that of ``public_url``, to the latter first."""
     site = request.app[SITE]
-    login = _login_of(request)
+    login = login_of(request)
     next_url = site.next_url(request, request.query.get("next", ""))
     if await current_session(request) is not None:
         return redirect(next_url)
@@ -90,7 +92,7 @@ async def _begin(request: web.Request, login: RedirectLogin, next_url: str) -> w
 async def finish_login(request: web.Request) -> web.Response:
     """Take the browser back from the provider, and begin its session if the provider says who it is."""
     site = request.app[SITE]
-    login = _login_of(request)
+    login = login_of(request)
     if not site.is_public_host(request):
         raise web.HTTPNotFound
     answer = _parameters(request)
@@ -106,13 +108,25 @@ async def finish_login(request: web.Request) -> web.Response:
     except (LoginRefused, ProviderDown) as error:
         response = _failed(request, login, error)
     else:
-        await begin_session(request, proof.identity)
+        await begin_session(request, proof.identity, login=_kept(request, proof.session))
         response = _lead_on(request, pending.next_url)
     response.headers.add(hdrs.SET_COOKIE, site.pending.cookie(logins, now))
     return response
 
 
-def _login_of(request: web.Request) -> RedirectLogin:
+def _kept(request: web.Request, login: ProviderSession) -> ProviderSession:
+    """Return what a session keeps of a login: no tokens where it travels in cookies, which they would fill.
+
+    The access token is of use only to end it, and that the refresh token ends it as well (RFC 7009 §2.1).
+    """
+    parts = request.app[SITE].parts
+    if not can_list(parts.store) or parts.providers[login.provider].provider.kind == "github":
+        return login.without_tokens()
+    return replace(login, access_token="") if login.refresh_token else login
+
+
+def login_of(request: web.Request) -> RedirectLogin:
+    """Return the provider in the path. Raises HTTPNotFound."""
     login = request.app[SITE].parts.providers.get(request.match_info["provider"])
     if login is None:
         raise web.HTTPNotFound

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hmac
 import json
 from base64 import b64decode, b64encode
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from aiohttp import web
 
 from gateway.control.facts import own_cookie
+from gateway.control.once import UsedOnce
 from gateway.core.cookie import PART_BYTES, CookiePolicy
 from gateway.errors import BadToken
 from gateway.login.redirect import SECRET_BYTES, Asked, PendingLogin
@@ -27,7 +27,6 @@ SECONDS = 600
 """How long somebody may take at the provider."""
 MAX_NEXT = 2000
 """Characters of an address to return to; a longer one leads to the front page."""
-MAX_USED = 100_000
 
 
 class PendingLogins:
@@ -37,7 +36,7 @@ class PendingLogins:
         self._keys = keys
         self._policy = CookiePolicy(name=COOKIE, secure=secure)
         self._name = self._policy.full_name.encode("ascii")
-        self._used: OrderedDict[str, float] = OrderedDict()
+        self._used = UsedOnce()
 
     def of(self, request: web.Request, now: float) -> list[PendingLogin]:
         """Return the browser's logins in progress, the oldest first; none for a cookie that is not ours."""
@@ -56,17 +55,9 @@ class PendingLogins:
         for login in logins:
             if hmac.compare_digest(login.state.encode("ascii"), given):
                 logins.remove(login)
-                return login if self._use_up(login, now) else None
+                # A copy of the cookie still holds it.
+                return login if self._used.use_up(login.state, now + SECONDS, now) else None
         return None
-
-    def _use_up(self, login: PendingLogin, now: float) -> bool:
-        """Remember that a login came back, for a copy of the cookie still holds it."""
-        while self._used and (len(self._used) >= MAX_USED or next(iter(self._used.values())) <= now):
-            self._used.popitem(last=False)
-        if login.state in self._used:
-            return False
-        self._used[login.state] = now + SECONDS
-        return True
 
     def cookie(self, logins: Sequence[PendingLogin], now: float) -> str:
         """Return the Set-Cookie value that keeps the newest of these logins, as many as fit."""

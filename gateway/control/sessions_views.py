@@ -59,7 +59,7 @@ async def submit_sessions(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest
     if handle == session.handle:
         request[AUDIT] = audit_event(request, "logout", site.parts.clock(), user=session.user, session=handle)
-        return await leave(request)
+        return await leave(request, session)
     return redirect(f"{SESSIONS_PATH}?done={await _end_one(request, session, handle)}")
 
 
@@ -99,7 +99,7 @@ async def _end_everywhere(request: web.Request, session: Session) -> web.Respons
     parts = request.app[SITE].parts
     await parts.store.revoke_user(session.user, parts.clock())
     _report(request, "sessions_ended", session.user, reason="all")
-    return await leave(request)
+    return await leave(request, session)
 
 
 def _report(

@@ -13,6 +13,7 @@ AuditKind = Literal[
     "login_failed",
     "login_throttled",
     "logout",
+    "logout_refused",
     "handed_over",
     "handover_refused",
     "session_ended",
@@ -38,7 +39,7 @@ class AuditEvent:
     client: str = ""
     """The client's address; empty for what the gateway does by itself."""
     by: str = ""
-    """Who ended sessions from a list, or made a key: ``user``, ``admin API`` or ``command line``."""
+    """Who ended sessions from a list, or made a key: ``user``, ``provider``, ``admin API`` or ``command line``."""
     session: str = ""
     """The handle of the session that began or ended."""
     ended: int = 0

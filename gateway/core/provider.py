@@ -5,8 +5,9 @@ What is done with them is in `login.oidc`; nothing here waits or reads a clock.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.core.claims import as_texts, claim_at
@@ -120,3 +121,39 @@ class ProviderSession:
     access_token: str = field(default="", repr=False)
     access_expires: float | None = None
     refresh_token: str = field(default="", repr=False)
+
+    def without_tokens(self) -> ProviderSession:
+        """Return what is small and not secret: enough to be logged out from there."""
+        return replace(self, id_token="", access_token="", access_expires=None, refresh_token="")
+
+    def marks(self) -> tuple[str, str]:
+        """Return by what it is found when it ends there: a mark of the login, and one of the person."""
+        login = "sid" if self.sid else NO_SID
+        return (
+            login_mark(self.provider, self.issuer, login, self.sid or self.subject),
+            login_mark(self.provider, self.issuer, "sub", self.subject),
+        )
+
+
+NO_SID = "sub without sid"
+
+
+def ended_marks(provider: str, issuer: str, subject: str, sid: str) -> list[str]:
+    """Return the marks of what is over when a provider says so of a session there, a person, or both.
+
+    With both it is that session; one of the person's that began without a name may be the very one.
+    """
+    if not sid:
+        return [login_mark(provider, issuer, "sub", subject)]
+    marks = [login_mark(provider, issuer, "sid", sid)]
+    return [*marks, login_mark(provider, issuer, NO_SID, subject)] if subject else marks
+
+
+def login_mark(provider: str, issuer: str, kind: str, value: str) -> str:
+    """Return the mark of a login: a hash, 32 hexadecimal digits, for such names may be anything.
+
+    ``kind`` is ``sid`` for a session there, ``sub`` for everything of a person, and `NO_SID` for that of it
+    which came without a session's name.
+    """
+    text = f"gateway login mark v1\0{provider}\0{issuer}\0{kind}\0{value}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

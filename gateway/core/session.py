@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from gateway.core.identity import Identity
+from gateway.core.provider import ProviderSession
 
 SESSION_ID_BYTES = 16
 
@@ -45,6 +46,8 @@ class Session:
     """From where it was begun, as text."""
     device: str = ""
     """On what it was begun, in a few words for its owner, as ``Firefox on Windows``."""
+    login: ProviderSession | None = None
+    """What remains of the login at an identity provider, for one that began there."""
 
     @property
     def handle(self) -> str:
@@ -99,12 +102,13 @@ def start_session(
     now: float,
     address: str = "",
     device: str = "",
+    login: ProviderSession | None = None,
 ) -> Session:
     """Return a new session for ``identity`` under a fresh random ``session_id`` (16 bytes)."""
     if len(session_id) != SESSION_ID_BYTES:
         raise ValueError(f"a session id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
     if remember and lifetimes.remember is not None:
         end = now + lifetimes.remember
-        return Session(session_id, identity, now, now, end, None, remembered=True, address=address, device=device)
+        return Session(session_id, identity, now, now, end, None, True, address, device, login)
     end = now + lifetimes.absolute
-    return Session(session_id, identity, now, now, end, lifetimes.idle, address=address, device=device)
+    return Session(session_id, identity, now, now, end, lifetimes.idle, False, address, device, login)

@@ -70,6 +70,19 @@ class Proof:
     session: ProviderSession
 
 
+@dataclass(frozen=True, slots=True)
+class LogoutToken:
+    """What is over: everything of a subject, or the one session ``sid``; one of both may be empty."""
+
+    issuer: str
+    subject: str
+    sid: str
+    id: str
+    """Its ``jti``: whoever acts on it remembers that until `until`, and acts once."""
+    until: float
+    """Seconds since the epoch after which it is refused by its age."""
+
+
 class RedirectLogin(Protocol):
     """One identity provider."""
 
@@ -96,8 +109,20 @@ class RedirectLogin(Protocol):
         believed; ProviderDown where the provider does not do its part within `FINISH_SECONDS`.
         """
 
-    def end_session_url(self, session: ProviderSession, return_to: str) -> str | None:
-        """Return where a browser ends its session at the provider too, or None where there is no such place."""
+    def end_session_url(self, session: ProviderSession, return_to: str, state: str = "") -> str | None:
+        """Return where a browser ends its session at the provider too, or None where there is no such place.
+
+        From there it comes to ``return_to``, with the ``state`` if there is one.
+        """
+
+    async def logout_token(self, text: str) -> LogoutToken:
+        """Return what a logout token ends (OIDC Back-Channel Logout §2.6).
+
+        Raises LoginRefused where it is not to be believed, ProviderDown where that cannot be found out.
+        """
+
+    async def revoke(self, session: ProviderSession) -> None:
+        """Give back the tokens of a session (RFC 7009), where the provider takes them. Raises ProviderDown."""
 
 
 FINISH_SECONDS = 4.5

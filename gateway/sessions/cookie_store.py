@@ -8,7 +8,7 @@ The store closes its `Revocations`, of which every process opens its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
@@ -89,6 +89,11 @@ class CookieStore:
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` created before or at ``now``."""
         await self._end(self._revocations.add_user(user, now))
+
+    async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
+        """End every session with one of these marks created before or at ``now``; how many, only browsers know."""
+        await self._end(self._revocations.add_logins(marks, now))
+        return 0
 
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""

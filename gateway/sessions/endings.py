@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS ending (
     UNIQUE (kind, name)
 )
 """
-SESSION, USER, EVERYBODY = "session", "user", "everybody"
+SESSION, USER, LOGIN, EVERYBODY = "session", "user", "login", "everybody"
 PRUNE_EVERY = 600.0
 KEEP_BEYOND = 86400.0
 """Entries outlive the session by a day, for a clock that was ahead and is set back."""
@@ -37,9 +37,9 @@ class Ending:
 
     kind: str
     name: str
-    """A session's handle, or a user's name."""
+    """A session's handle, a user's name, or a mark of a login at a provider."""
     created_until: float
-    """Of a user, or of everybody: the sessions that were created until then. Seconds since the epoch."""
+    """Of a user, a login, or of everybody: the sessions that were created until then. Seconds since the epoch."""
     until: float
     """When the last of these sessions would have ended by itself."""
 
@@ -53,6 +53,7 @@ class Endings:
         self._seq = 0
         self._sessions: dict[str, float] = {}
         self._users: dict[str, Ending] = {}
+        self._logins: dict[str, Ending] = {}
         self._everybody = _NEVER
         self._memories: WeakSet[RecentSessions] = WeakSet()
 
@@ -68,6 +69,11 @@ class Endings:
             ending = self._users.get(session.user)
             if ending is not None and session.created <= ending.created_until:
                 return True
+        if self._logins and isinstance(session, Session) and session.login is not None:
+            for mark in session.login.marks():
+                ending = self._logins.get(mark)
+                if ending is not None and session.created <= ending.created_until:
+                    return True
         return bool(self._sessions) and session.handle in self._sessions
 
     # Endings as values
@@ -79,6 +85,10 @@ class Endings:
     def of_user(self, user: str, now: float) -> Ending:
         """Return the ending of every session of a user that was created up to now."""
         return Ending(USER, user, now, now + self._lifetime)
+
+    def of_login(self, mark: str, now: float) -> Ending:
+        """Return the ending of every session with a mark that was created up to now."""
+        return Ending(LOGIN, mark, now, now + self._lifetime)
 
     def of_everybody(self, now: float) -> Ending:
         """Return the ending of every session that was created up to now."""
@@ -98,6 +108,8 @@ class Endings:
             groups = True
             if ending.kind == USER:
                 self._users[ending.name] = _later(ending, self._users.get(ending.name))
+            elif ending.kind == LOGIN:
+                self._logins[ending.name] = _later(ending, self._logins.get(ending.name))
             else:
                 self._everybody = max(ending.created_until, self._everybody)
         if groups:
@@ -109,6 +121,7 @@ class Endings:
         limit = now - KEEP_BEYOND
         self._sessions = {handle: until for handle, until in self._sessions.items() if until > limit}
         self._users = {name: ending for name, ending in self._users.items() if ending.until > limit}
+        self._logins = {mark: ending for mark, ending in self._logins.items() if ending.until > limit}
 
     # The table; these run in a database's thread
 

@@ -1,7 +1,7 @@
 """A session as bytes and back. The first byte is the format's version: new code reads old, never the reverse.
 
 Version 3 is a head of fixed size, then the texts with a NUL between them. Versions 1 and 2 are JSON; a
-session with a NUL in a text is still written as version 2.
+session with a NUL in a text is still written as version 2. What only some sessions have comes last.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from math import isfinite
 from sys import intern
 
 from gateway.core.identity import Identity
+from gateway.core.provider import ProviderSession
 from gateway.core.session import SESSION_ID_BYTES, Session, SessionSummary
 from gateway.errors import BadToken
 
 FIRST, SECOND, VERSION = b"\x01", b"\x02", b"\x03"
 _HEAD = struct.Struct(f">c{SESSION_ID_BYTES}sddddB")
 """Version, id, created, seen, expires, idle, flags."""
-_REMEMBERED, _IDLE, _CLAIMS = 1, 2, 4
+_REMEMBERED, _IDLE, _CLAIMS, _LOGIN = 1, 2, 4, 8
+_ALL_FLAGS = 15
 _DECODER = json.JSONDecoder()
 _NUMBERS = (int, float)
 
@@ -33,7 +35,10 @@ def dump_session(session: Session) -> bytes:
         flags |= _IDLE
     if who.claims:
         flags |= _CLAIMS
-        texts.append(json.dumps(dict(who.claims), ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        texts.append(_json(dict(who.claims)))
+    if session.login is not None:
+        flags |= _LOGIN
+        texts.append(_json(astuple(session.login)))
     joined = "\0".join(texts)
     if joined.count("\0") >= len(texts):
         return _dump_json(session)
@@ -46,9 +51,15 @@ def _dump_json(session: Session) -> bytes:
     times = [session.created, session.seen, session.expires, session.idle]
     texts = [who.user, who.name, who.email, list(who.groups), who.method, session.address, session.device]
     fields: list[object] = [session.id.hex(), *times, session.remembered, *texts]
-    if who.claims:
+    if who.claims or session.login is not None:
         fields.append(dict(who.claims))
-    return SECOND + json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    if session.login is not None:
+        fields.append(astuple(session.login))
+    return SECOND + _json(fields).encode("utf-8")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def parse_session(data: bytes) -> Session:
@@ -67,15 +78,16 @@ def _parse(data: bytes) -> Session:
     """Read version 3: all types are given by the format. It takes a quarter of what JSON and its checks take."""
     _, session_id, created, seen, expires, idle, flags = _HEAD.unpack_from(data)
     user, name, email, method, address, device, *groups = data[_HEAD.size :].decode("utf-8").split("\0")
-    if flags > _REMEMBERED + _IDLE + _CLAIMS or not isfinite(created + seen + expires + idle):
+    if flags > _ALL_FLAGS or not isfinite(created + seen + expires + idle):
         raise ValueError
+    login = _login(json.loads(groups.pop())) if flags & _LOGIN else None
     claims = json.loads(groups.pop()) if flags & _CLAIMS else {}
     if type(claims) is not dict:
         raise ValueError
     # Sessions share the names of groups: 100 000 of them take that much less memory, and less of the caches.
     identity = Identity(user, name, email, tuple(map(intern, groups)), intern(method), claims)
     end = idle if flags & _IDLE else None
-    return Session(session_id, identity, created, seen, expires, end, bool(flags & _REMEMBERED), address, device)
+    return Session(session_id, identity, created, seen, expires, end, bool(flags & _REMEMBERED), address, device, login)
 
 
 def _parse_json(data: bytes) -> Session:
@@ -85,10 +97,22 @@ def _parse_json(data: bytes) -> Session:
     raw_id, created, seen, expires, idle, remembered, user, name, email, groups, method, *more = fields
     address, device = ("", "") if data[:1] == FIRST else (more.pop(0), more.pop(0))
     identity = Identity(user, name, email, tuple(groups), method, more[0] if more else {})
-    session = Session(bytes.fromhex(raw_id), identity, created, seen, expires, idle, remembered, address, device)
+    login = _login(more[1]) if len(more) > 1 else None
+    session = Session(bytes.fromhex(raw_id), identity, created, seen, expires, idle, remembered, address, device, login)
     if end != len(text) or not _well_formed(session):
         raise ValueError
     return session
+
+
+def _login(fields: list[object]) -> ProviderSession:
+    """Return what remains of a login. Raises ValueError or TypeError for odd parts."""
+    login = ProviderSession(*fields)  # type: ignore[arg-type]
+    texts = (login.provider, login.issuer, login.subject, login.sid, login.acr)
+    tokens = (login.id_token, login.access_token, login.refresh_token)
+    times = [time for time in (login.auth_time, login.access_expires) if time is not None]
+    if any(type(text) is not str for text in texts + tokens) or any(type(time) not in _NUMBERS for time in times):
+        raise ValueError
+    return login
 
 
 def dump_summary(summary: SessionSummary) -> bytes:

@@ -1,4 +1,4 @@
-"""Which sessions a user has: a hash per user, so that it works in a Cluster too.
+"""Which sessions a user has, or a login at a provider: a hash for each, so that it works in a Cluster too.
 
 Its fields are the handles of the user's sessions with sealed summaries, and one that says up to when his
 sessions were ended. A login writes its entry first, then the record, and then looks whether an ending
@@ -18,12 +18,12 @@ from gateway.sessions.redis_client import RedisClient
 
 ENDED = "ended"
 CROWD = 50
-"""Sessions of a user beyond which a login clears away those that are gone."""
+"""Entries under a key beyond which a login clears away those that are gone."""
 
 
 @dataclass(slots=True)
 class Entries:
-    """What the index has of one user."""
+    """What the index has under one key."""
 
     key: str
     summaries: list[SessionSummary] = field(default_factory=list)
@@ -39,6 +39,7 @@ class UserIndex:
         self._client = client
         self._records = records
         self._prefix = f"{client.address.prefix}u:"
+        self._logins = f"{client.address.prefix}l:"
         self._everybody = f"{client.address.prefix}ended"
         self._lifetime_ms = max(1, int(lifetime * 1000))
 
@@ -51,38 +52,53 @@ class UserIndex:
         """Return the key of a user."""
         return self._prefix + hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
 
-    async def enter(self, session: Session, until: float) -> int:
-        """Write a session's entry; return how many the user has. Raises StoreUnavailable."""
-        key, call = self.key_of(session.user), self._client.call
-        _, _, count = await asyncio.gather(
-            call(key, "HSET", key, session.handle, self._records.seal_summary(session), until=until),
-            # No session outlives this, so neither does the entry of one go before it.
-            call(key, "PEXPIRE", key, self._lifetime_ms, until=until),
-            call(key, "HLEN", key, until=until),
-        )
-        return int(count)
+    def key_of_login(self, mark: str) -> str:
+        """Return the key of a mark of a login."""
+        return self._logins + mark
+
+    def _keys_of(self, session: Session) -> list[str]:
+        marks = session.login.marks() if session.login is not None else ()
+        return [self.key_of(session.user), *map(self.key_of_login, marks)]
+
+    async def enter(self, session: Session, until: float) -> list[str]:
+        """Write a session's entries; return the keys under which there are many. Raises StoreUnavailable."""
+        sealed, keys = self._records.seal_summary(session), self._keys_of(session)
+
+        async def enter(key: str) -> int:
+            call = self._client.call
+            _, _, count = await asyncio.gather(
+                call(key, "HSET", key, session.handle, sealed, until=until),
+                # No session outlives this, so neither does the entry of one go before it.
+                call(key, "PEXPIRE", key, self._lifetime_ms, until=until),
+                call(key, "HLEN", key, until=until),
+            )
+            return int(count)
+
+        counts = await asyncio.gather(*map(enter, keys))
+        return [key for key, count in zip(keys, counts, strict=True) if count > CROWD]
 
     async def ended_since(self, session: Session, until: float) -> bool:
         """Tell whether an ending covers a session that was entered.
 
         Raises StoreUnavailable, also where the entry is gone, as after a failover: no ending would find it.
         """
-        key, call = self.key_of(session.user), self._client.call
-        (entry, ended), everybody = await asyncio.gather(
-            call(key, "HMGET", key, session.handle, ENDED, until=until),
+        call = self._client.call
+        everybody, *found = await asyncio.gather(
             call(self._everybody, "GET", self._everybody, until=until),
+            *(call(key, "HMGET", key, session.handle, ENDED, until=until) for key in self._keys_of(session)),
         )
-        if int(session.created * 1000) <= max(_milliseconds(ended), _milliseconds(everybody)):
+        if int(session.created * 1000) <= max(_milliseconds(everybody), *(_milliseconds(ended) for _, ended in found)):
             return True
-        if entry is None:
+        if any(entry is None for entry, _ in found):
             raise StoreUnavailable("Redis: what was written is there no more")
         return False
 
     async def leave(self, user: str, handles: list[str], until: float) -> None:
         """Take entries out. Raises StoreUnavailable."""
-        await self._leave(self.key_of(user), handles, until)
+        await self.leave_key(self.key_of(user), handles, until)
 
-    async def _leave(self, key: str, handles: list[str], until: float) -> None:
+    async def leave_key(self, key: str, handles: list[str], until: float) -> None:
+        """Take entries out from under one key. Raises StoreUnavailable."""
         if handles:
             await self._client.call(key, "HDEL", key, *handles, until=until)
 
@@ -107,7 +123,7 @@ class UserIndex:
         await self._raise_to(key, now, until)
         entries = await self.read(key, until)
         ended = [summary.handle for summary in entries.summaries if _covers(now, summary)] + entries.unreadable
-        await self._leave(key, ended, until)
+        await self.leave_key(key, ended, until)
         return ended
 
     async def _raise_to(self, key: str, now: float, until: float) -> None:

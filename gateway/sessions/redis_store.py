@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ from gateway.sessions.finish import finish
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.records import RecordKey, Records, new_token, parse_token
 from gateway.sessions.redis_client import RedisClient
-from gateway.sessions.redis_index import CROWD, UserIndex
+from gateway.sessions.redis_index import UserIndex
 from gateway.sessions.redis_memory import FollowedSessions
 from gateway.sessions.seal import KeyRing, SealBroken
 from gateway.sessions.store import Opened
@@ -161,16 +161,16 @@ class RedisStore:
 
     async def list(self, user: str) -> Summaries:
         """Return the sessions of ``user`` that are not over, newest first; clear away those that are gone."""
-        return await finish(self._list(user), "list sessions")
+        return await finish(self._list(self._index.key_of(user)), "list sessions")
 
-    async def _list(self, user: str) -> Summaries:
+    async def _list(self, index_key: str) -> Summaries:
         until, now = self._client.deadline(MANY_TIME), self._clock()
-        entries = await self._index.read(self._index.key_of(user), until)
+        entries = await self._index.read(index_key, until)
         there = await self._there([summary.handle for summary in entries.summaries], until)
         # An entry is written before its record: one that has just begun is not cleared away.
         gone = [each.handle for each in entries.summaries if each.handle not in there and each.created < now - YOUNG]
         with suppress(StoreUnavailable):
-            await self._index.leave(user, gone, until)
+            await self._index.leave_key(index_key, gone, until)
         found = [each for each in entries.summaries if each.handle in there and self._ends(each) > now]
         return sorted(found, key=lambda summary: summary.created, reverse=True)
 
@@ -198,7 +198,7 @@ class RedisStore:
     async def _insert(self, session: Session) -> Opened:
         token, until = new_token(session.id, self._random), self._client.deadline()
         key = parse_token(token)
-        count = await self._index.enter(session, until)
+        crowded = await self._index.enter(session, until)
         opened: Opened | None
         try:
             opened = await self._write(session, key, token, "NX", until)
@@ -212,8 +212,8 @@ class RedisStore:
             raise
         if opened is None:
             raise BadToken("there is a session of this id already")
-        if count > CROWD:
-            self._in_background(self._clear_away(session.user))
+        for index_key in crowded:
+            self._in_background(self._clear_away(index_key))
         return opened
 
     async def _renew(self, session: Session, token: str) -> Opened:
@@ -309,6 +309,23 @@ class RedisStore:
         until = self._client.deadline(MANY_TIME)
         await self._delete(await self._index.end(self._index.key_of(user), now, until), until)
 
+    async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
+        """End every session with one of these marks that was created before or at ``now``; return how many."""
+        wanted = set(marks)
+        self._recent.forget_if(
+            lambda each: bool(each.login and each.created <= now and not wanted.isdisjoint(each.login.marks()))
+        )
+        return await finish(self._end_logins(wanted, now), "end the sessions of a login")
+
+    async def _end_logins(self, marks: set[str], now: float) -> int:
+        until = self._client.deadline(MANY_TIME)
+        keys = [self._index.key_of_login(mark) for mark in marks]
+        found = await asyncio.gather(*(self._index.end(key, now, until) for key in keys))
+        handles = sorted(set().union(*found))
+        there = await self._there(handles, until)
+        await self._delete(handles, until)
+        return len(there)
+
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""
         self._recent.forget_if(lambda session: session.created <= now)
@@ -338,8 +355,8 @@ class RedisStore:
         for handle, (user, _) in ending.items():
             await self._end(handle, user)
 
-    async def _clear_away(self, user: str) -> None:
-        await self._list(user)
+    async def _clear_away(self, index_key: str) -> None:
+        await self._list(index_key)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         async def quietly() -> None:

@@ -5,6 +5,7 @@ Every process of a host opens the file itself: `Revocations(file, lifetime, now)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -50,25 +51,30 @@ class Revocations:
 
     async def add(self, session: Session | SessionSummary, now: float) -> None:
         """End a session. Raises StoreUnavailable if the disk did not take it; it is refused here all the same."""
-        await self._add(self._endings.of_session(session), now)
+        await self._add([self._endings.of_session(session)], now)
 
     async def add_user(self, user: str, now: float) -> None:
         """End every session of a user that was created up to now. Raises StoreUnavailable."""
-        await self._add(self._endings.of_user(user, now), now)
+        await self._add([self._endings.of_user(user, now)], now)
+
+    async def add_logins(self, marks: Sequence[str], now: float) -> None:
+        """End every session with one of these marks that was created up to now. Raises StoreUnavailable."""
+        await self._add([self._endings.of_login(mark, now) for mark in marks], now)
 
     async def add_all(self, now: float) -> None:
         """End every session that was created up to now. Raises StoreUnavailable."""
-        await self._add(self._endings.of_everybody(now), now)
+        await self._add([self._endings.of_everybody(now)], now)
 
-    async def _add(self, ending: Ending, now: float) -> None:
-        self._endings.apply([ending])
+    async def _add(self, endings: Sequence[Ending], now: float) -> None:
+        self._endings.apply(endings)
         prune = now - self._pruned > PRUNE_EVERY
         if prune:
             self._pruned = now
             self._endings.prune_memory(now)
 
         def work(db: Connection) -> None:
-            write_ending(db, ending)
+            for ending in endings:
+                write_ending(db, ending)
             if prune:
                 prune_endings(db, now)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -19,6 +19,7 @@ from gateway.database import Database, version_of
 from gateway.errors import BadToken
 from gateway.sessions.endings import (
     KEEP_BEYOND,
+    LOGIN,
     PRUNE_EVERY,
     SCHEMA,
     SESSION,
@@ -35,7 +36,7 @@ from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import Opened
 from gateway.sessions.terms import Terms
 
-_VERSION = 1
+_VERSION = 2
 _TABLE = """
 CREATE TABLE IF NOT EXISTS session (
     handle TEXT PRIMARY KEY,
@@ -43,13 +44,22 @@ CREATE TABLE IF NOT EXISTS session (
     created REAL NOT NULL,
     ends REAL NOT NULL,
     record BLOB NOT NULL,
-    summary BLOB NOT NULL
+    summary BLOB NOT NULL,
+    login TEXT,
+    person TEXT
 ) WITHOUT ROWID
 """
+_COLUMNS = ("ALTER TABLE session ADD COLUMN login TEXT", "ALTER TABLE session ADD COLUMN person TEXT")
+"""What version 1 lacks: the marks of a login at a provider."""
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS session_by_user ON session (user, created)",
     "CREATE INDEX IF NOT EXISTS session_by_end ON session (ends)",
+    "CREATE INDEX IF NOT EXISTS session_by_login ON session (login) WHERE login IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS session_by_person ON session (person) WHERE person IS NOT NULL",
 )
+_INSERT = """
+INSERT INTO session (handle, user, created, ends, record, summary, login, person) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _PRUNED_AT_ONCE = 500
 
 
@@ -147,13 +157,13 @@ class SqliteStore:
 
     async def _insert(self, session: Session, ending: Ending | None) -> Opened:
         token = new_token(session.id, self._random)
-        row = self._row(session, token)
+        row = (*self._row(session, token), *(session.login.marks() if session.login else (None, None)))
 
         def work(db: Connection) -> None:
             if ending is not None:
                 _end(db, ending)
             try:
-                db.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", row)
+                db.execute(_INSERT, row)
             except sqlite3.IntegrityError:
                 raise BadToken("there is a session of this id already") from None
 
@@ -203,24 +213,29 @@ class SqliteStore:
 
     async def revoke(self, session: Session | SessionSummary) -> None:
         """End a session; where the disk does not take that, it is refused by this process all the same."""
-        await self._end(self._endings.of_session(session))
+        await self._end([self._endings.of_session(session)])
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` created before or at ``now``."""
-        await self._end(self._endings.of_user(user, now))
+        await self._end([self._endings.of_user(user, now)])
+
+    async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
+        """End every session with one of these marks that was created before or at ``now``; return how many."""
+        return await self._end([self._endings.of_login(mark, now) for mark in marks])
 
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""
-        await self._end(self._endings.of_everybody(now))
+        await self._end([self._endings.of_everybody(now)])
 
-    async def _end(self, ending: Ending) -> None:
-        self._endings.apply([ending])
+    async def _end(self, endings: Sequence[Ending]) -> int:
+        self._endings.apply(endings)
 
-        async def work() -> None:
-            await self._database.write(lambda db: _end(db, ending))
+        async def work() -> int:
+            ended: int = await self._database.write(lambda db: sum([_end(db, ending) for ending in endings]))
             await announced(self._announce)
+            return ended
 
-        await finish(work(), "end a session")
+        return await finish(work(), "end a session")
 
     # Keeping
 
@@ -252,20 +267,28 @@ class SqliteStore:
 
 
 def _prepare(db: Connection) -> None:
-    if version_of(db, _VERSION) != _VERSION:
-        for statement in (_TABLE, *_INDEXES, SCHEMA, f"PRAGMA user_version = {_VERSION}"):
+    version = version_of(db, _VERSION)
+    if version != _VERSION:
+        columns = _COLUMNS if version == 1 else ()
+        for statement in (_TABLE, *columns, *_INDEXES, SCHEMA, f"PRAGMA user_version = {_VERSION}"):
             db.execute(statement)
 
 
-def _end(db: Connection, ending: Ending) -> None:
-    """Delete what an ending ends, and tell the other processes."""
+def _end(db: Connection, ending: Ending) -> int:
+    """Delete what an ending ends, and tell the other processes; return how many sessions that were."""
     kept = write_ending(db, ending)
     if kept.kind == SESSION:
-        db.execute("DELETE FROM session WHERE handle = ?", (kept.name,))
+        found = db.execute("DELETE FROM session WHERE handle = ?", (kept.name,))
     elif kept.kind == USER:
-        db.execute("DELETE FROM session WHERE user = ? AND created <= ?", (kept.name, kept.created_until))
+        found = db.execute("DELETE FROM session WHERE user = ? AND created <= ?", (kept.name, kept.created_until))
+    elif kept.kind == LOGIN:
+        found = db.execute(
+            "DELETE FROM session WHERE (login = ? OR person = ?) AND created <= ?",
+            (kept.name, kept.name, kept.created_until),
+        )
     else:
-        db.execute("DELETE FROM session WHERE created <= ?", (kept.created_until,))
+        found = db.execute("DELETE FROM session WHERE created <= ?", (kept.created_until,))
+    return found.rowcount
 
 
 def _delete_over(db: Connection, limit: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -101,6 +101,12 @@ class SessionStore(Protocol):
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` that was created before or at ``now``."""
+
+    async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
+        """End every session created before or at ``now`` whose login bears a mark (`ProviderSession.marks`).
+
+        Returns how many, 0 where the store cannot count them.
+        """
 
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 
 import pytest
 
@@ -58,6 +59,10 @@ class FailingStore:
 
     async def revoke_user(self, user: str, now: float) -> None:
         self._fail()
+
+    async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
+        self._fail()
+        return 0
 
     async def revoke_all(self, now: float) -> None:
         self._fail()

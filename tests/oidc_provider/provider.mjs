@@ -24,6 +24,10 @@ const provider = new Provider(issuer, {
     email: ['email', 'email_verified'],
     groups: ['groups'],
   },
+  features: { backchannelLogout: { enabled: true }, revocation: { enabled: true } },
+  // It would not call this machine otherwise, where its clients are.
+  fetch: (url, { method, headers, body, redirect, signal }) =>
+    globalThis.fetch(url, { method, headers, body, redirect, signal }),
   async findAccount(_, id) {
     return people[id] && { accountId: id, claims: async () => ({ sub: id, ...people[id] }) };
   },

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.identity import Identity
+from gateway.core.provider import ProviderSession
 from gateway.core.session import Session, SessionSummary
 from gateway.errors import BadToken
 from gateway.sessions.payload import (
@@ -40,6 +41,8 @@ IDENTITIES = st.builds(
 )
 # Up to the year 3000: 32 bits end in 2038 signed and in 2106 unsigned.
 TIMES = st.integers(0, 32_503_680_000_000).map(lambda milliseconds: milliseconds / 1000)
+MOMENTS = st.none() | st.floats(0, 1e11)
+LOGINS = st.builds(ProviderSession, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, MOMENTS, TEXTS, TEXTS, MOMENTS, TEXTS)
 SESSIONS = st.builds(
     Session,
     st.binary(min_size=16, max_size=16),
@@ -51,6 +54,7 @@ SESSIONS = st.builds(
     st.booleans(),
     TEXTS,
     TEXTS,
+    st.none() | LOGINS,
 )
 SUMMARIES = SESSIONS.map(Session.summary)
 
@@ -62,7 +66,7 @@ def test_everything_comes_back(session: Session) -> None:
     found = parse_session(dump_session(session))
     assert (found.id, found.identity) == (session.id, session.identity)
     assert (found.idle, found.remembered) == (session.idle, session.remembered)
-    assert (found.address, found.device) == (session.address, session.device)
+    assert (found.address, found.device, found.login) == (session.address, session.device, session.login)
     for mine, theirs in ((found.created, session.created), (found.seen, session.seen)):
         assert theirs - 0.0011 < mine <= theirs
     assert math.isclose(found.expires, session.expires, rel_tol=0, abs_tol=0.0006)
@@ -124,7 +128,9 @@ def test_a_field_less_is_refused(count: int) -> None:
     assert is_bad(json.dumps(FIELDS[:count]).encode())
 
 
-WHOLE = Session(bytes(16), Identity("u", "n", "e", ("g",), "m", {"a": 1}), 1.5, 2.5, 3.5, 4.5, True, "a", "d")
+LOGIN = ProviderSession("sso", "https://sso", "s", "sid", "acr", 1.5, "id", "access", 2.5, "refresh")
+BARE = Session(bytes(16), Identity("u", "n", "e", ("g",), "m", {"a": 1}), 1.5, 2.5, 3.5, 4.5, True, "a", "d")
+WHOLE = replace(BARE, login=LOGIN)
 HEAD = dump_session(WHOLE)[:50]
 
 
@@ -150,11 +156,25 @@ def test_a_time_that_is_no_number_is_refused(at: int, value: bytes) -> None:
 def test_odd_flags_and_texts_are_refused() -> None:
     """A flag that is not known, claims that are no object, and bytes that are no text make no session."""
     data = dump_session(WHOLE)
-    assert data[49] == 7
-    assert is_bad(data[:49] + b"\x08" + data[50:], b"")
+    assert data[49] == 15
+    assert is_bad(data[:49] + b"\x1f" + data[50:], b"")
     assert is_bad(data.replace(b'{"a":1}', b"[1]"), b"")
     assert is_bad(data.replace(b'{"a":1}', b"{"), b"")
     assert is_bad(data.replace(b"\0n\0", b"\0\xff\0"), b"")
+    assert is_bad(data.replace(b'"sid"', b"1"), b"")
+    assert is_bad(data.replace(b'"sid",', b""), b"")
+    assert is_bad(data.replace(b",2.5,", b',"2.5",'), b"")
+
+
+def test_a_session_from_before_logins_were_kept_is_read() -> None:
+    """What had no place for a login at a provider goes on without one, in every version."""
+    assert dump_session(BARE)[49] == 7
+    assert parse_session(dump_session(BARE)) == BARE
+    found = parse_session(SECOND + json.dumps(FIELDS).encode())
+    assert (found.login, found.identity.claims) == (None, {"a": 1})
+    for claims in ({}, {"a": 1}):
+        nul = replace(WHOLE, identity=Identity("a\0b", claims=claims))
+        assert parse_session(dump_session(nul)) == nul
 
 
 def test_a_nul_in_a_text_comes_back() -> None:

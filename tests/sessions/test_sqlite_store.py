@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
 
+from gateway.core.provider import ProviderSession
 from gateway.core.session import Session
 from gateway.errors import BadToken, StoreUnavailable
 from gateway.sessions.recent import RecentSessions
@@ -159,3 +161,36 @@ class TestSqliteStore(FileTests, RecordStoreContract):
         self.ask(world, "PRAGMA user_version = 99")
         with pytest.raises(StoreUnavailable, match="newer version"):
             await self.start(world)
+
+
+def test_a_file_from_before_logins_at_providers_were_known_is_taken_over(tmp_path: Path) -> None:
+    """Its sessions go on; those that begin now are found by their logins."""
+    world = World(tmp_path, TestSqliteStore().start)
+    file = tmp_path / "sessions.sqlite"
+
+    async def before() -> Opened:
+        store = await world.restart()
+        opened = await store.save(world.begin())
+        await store.close()
+        world.store = None
+        with sqlite3.connect(file) as db:
+            for index in ("session_by_login", "session_by_person"):
+                db.execute(f"DROP INDEX {index}")
+            for column in ("login", "person"):
+                db.execute(f"ALTER TABLE session DROP COLUMN {column}")
+            db.execute("PRAGMA user_version = 1")
+        db.close()
+        return opened
+
+    async def after() -> None:
+        opened = await before()
+        store = await world.restart()
+        assert await world.knows(opened.token)
+        login = ProviderSession("sso", "https://sso", "alice", "sid")
+        new = await store.save(world.begin(login=login))
+        assert await store.revoke_logins(login.marks()[:1], world.now) == 1
+        assert not await world.knows(new.token)
+        assert await world.knows(opened.token)
+        await world.close()
+
+    asyncio.run(after())

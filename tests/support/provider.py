@@ -125,6 +125,8 @@ class FakeProvider:
         """Parameters of the answer through the browser that are otherwise; None removes one."""
         self.instead: dict[str, Answer] = {}
         """What answers under a path in place of the provider."""
+        self.revoked: list[dict[str, str]] = []
+        """What was sent to the revocation endpoint."""
         self.counts: Counter[str] = Counter()
         self.violations: list[str] = []
         self.accepts_used_codes = False
@@ -194,6 +196,7 @@ class FakeProvider:
             "/token": self._token,
             "/jwks": self._jwks,
             "/userinfo": self._userinfo,
+            "/revoke": self._revoke,
         }
         view = views.get(request.path)
         return await view(request) if view else web.Response(status=404)
@@ -206,6 +209,7 @@ class FakeProvider:
             "jwks_uri": f"{self.issuer}/jwks",
             "userinfo_endpoint": f"{self.issuer}/userinfo",
             "end_session_endpoint": f"{self.issuer}/end",
+            "revocation_endpoint": f"{self.issuer}/revoke",
             "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA", "HS256", "none"],
             "authorization_response_iss_parameter_supported": True,
             **self.metadata,
@@ -277,6 +281,27 @@ class FakeProvider:
             pair = form.get("client_id", ""), form.get("client_secret", "")
         if pair != (CLIENT_ID, CLIENT_SECRET):
             self.violations.append(f"another client: {pair}")
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        form = dict(parse_qsl((await request.read()).decode(), keep_blank_values=True))
+        self._check_client(request, form)
+        self.revoked.append(form)
+        return web.Response()
+
+    def logout_token(self, **change: Any) -> str:
+        """Return a token that says that the login is over; None removes a claim."""
+        claims = {
+            "iss": self.issuer,
+            "aud": CLIENT_ID,
+            "iat": At(0),
+            "exp": At(120),
+            "jti": secrets.token_hex(8),
+            "sub": self.person["sub"],
+            "sid": "session-1",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+            **change,
+        }
+        return sign(resolved(claims), self.keys[0], typ="logout+jwt")
 
     async def _userinfo(self, request: web.Request) -> web.Response:
         if not request.headers.get("Authorization", "").startswith("Bearer "):

@@ -56,6 +56,11 @@ class ProviderHttp:
         """Send an encoded form, and take JSON for an answer."""
         return await self._send("POST", url, {**(headers or {}), hdrs.CONTENT_TYPE: _FORM}, form.encode("ascii"))
 
+    async def tell_form(self, url: str, form: str, headers: Mapping[str, str] | None = None) -> int:
+        """Send an encoded form; return the status of the answer, whose body matters not (RFC 7009 §2.2)."""
+        headers = {**(headers or {}), hdrs.CONTENT_TYPE: _FORM}
+        return (await self._send("POST", url, headers, form.encode("ascii"), wanted=False)).status
+
     async def close(self) -> None:
         """Close every connection."""
         self._closed = True
@@ -81,12 +86,16 @@ class ProviderHttp:
             )
         return self._session
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, wanted: bool = True
+    ) -> Reply:
         place = url.partition("?")[0]
         try:
             async with self._client().request(
                 method, url, headers=headers, data=body, allow_redirects=False, max_redirects=0
             ) as response:
+                if not wanted:
+                    return Reply(response.status, None)
                 return Reply(response.status, _parsed(await self._read(response, place), place))
         except TimeoutError:
             raise ProviderDown(f"{place} did not answer within {self._seconds} s") from None

@@ -16,7 +16,7 @@ from gateway.login.oidc.answer import code_of, token_error
 from gateway.login.oidc.fetch import ProviderHttp
 from gateway.login.oidc.openid import Timing
 from gateway.login.oidc.people import admitted
-from gateway.login.redirect import PendingLogin, Proof
+from gateway.login.redirect import LogoutToken, PendingLogin, Proof
 
 GITHUB = "https://github.com"
 API_VERSION = "2022-11-28"
@@ -142,9 +142,16 @@ class GithubLogin:
                 break
         return found
 
-    def end_session_url(self, session: ProviderSession, return_to: str) -> str | None:
+    def end_session_url(self, session: ProviderSession, return_to: str, state: str = "") -> str | None:
         """Return None: GitHub has no such place."""
         return None
+
+    async def logout_token(self, text: str) -> LogoutToken:
+        """Raise LoginRefused: GitHub never says that somebody has logged out."""
+        raise LoginRefused("GitHub sends no logout tokens")
+
+    async def revoke(self, session: ProviderSession) -> None:
+        """Do nothing: the token is used for the login alone, and not kept."""
 
 
 def api_of(base: str) -> str:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from gateway.errors import LoginRefused
 from gateway.login.oidc.id_token import LEEWAY, check_audience, check_issuer, check_times, number
+from gateway.login.redirect import LogoutToken
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 KINDS = frozenset({"logout+jwt", "jwt", ""})
 MAX_AGE = 600.0
 """Seconds; one that was issued longer ago is a replay, whatever it says about its end."""
 MAX_ID = 512
-
-
-@dataclass(frozen=True, slots=True)
-class LogoutToken:
-    """What is over: everything of a subject, or the one session ``sid``; one of both may be empty."""
-
-    issuer: str
-    subject: str
-    sid: str
-    id: str
-    """Its ``jti``: whoever acts on it remembers that until `until`, and acts once."""
-    until: float
-    """Seconds since the epoch after which it is refused by its age."""
 
 
 def check_logout_token(kind: str, claims: Mapping[str, object], issuer: str, client_id: str, now: float) -> LogoutToken:

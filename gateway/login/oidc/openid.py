@@ -18,13 +18,15 @@ from gateway.login.oidc.fetch import TOTAL_SECONDS, ProviderHttp, Reply
 from gateway.login.oidc.id_token import Expected, check_id_token, check_kind, number, subject_of
 from gateway.login.oidc.jwks import KeyPace, Keys
 from gateway.login.oidc.jws import take_apart
-from gateway.login.oidc.logout import LogoutToken, check_logout_token
+from gateway.login.oidc.logout import check_logout_token
 from gateway.login.oidc.metadata import Metadata
 from gateway.login.oidc.people import admitted, is_whole
-from gateway.login.redirect import FINISH_SECONDS, PendingLogin, Proof
+from gateway.login.redirect import FINISH_SECONDS, LogoutToken, PendingLogin, Proof
 
 MAX_KEPT = 16 * 1024
 """Characters of a token that may be kept; a longer one is as good as none."""
+MAX_HINT = 4096
+"""Characters of an ID token as a hint in an address: many servers take no more than 8 KiB for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +189,18 @@ class OpenIdLogin:
 
     # --- and out ----------------------------------------------------------------------------------
 
-    def end_session_url(self, session: ProviderSession, return_to: str) -> str | None:
+    def end_session_url(self, session: ProviderSession, return_to: str, state: str = "") -> str | None:
         """Return where a browser ends its session there (OIDC RP-Initiated Logout §2), or None."""
         metadata = self._discovery.known()
         if metadata is None or not metadata.end_session_endpoint:
             return None
         fields = {"client_id": self._provider.client_id, "post_logout_redirect_uri": return_to}
-        if session.id_token:
+        if session.id_token and len(session.id_token) <= MAX_HINT:
             fields["id_token_hint"] = session.id_token
+        else:
+            fields["logout_hint"] = session.sid or session.subject
+        if state:
+            fields["state"] = state
         separator = "&" if "?" in metadata.end_session_endpoint else "?"
         return metadata.end_session_endpoint + separator + urlencode(fields)
 
@@ -209,6 +215,20 @@ class OpenIdLogin:
         return check_logout_token(
             token.kind, claims, metadata.issuer_of(claims), self._provider.client_id, self._timing.wall()
         )
+
+    async def revoke(self, session: ProviderSession) -> None:
+        """Give back the refresh token, which takes the others with it, else the access token (RFC 7009 §2.1)."""
+        metadata = self._discovery.known()
+        kind, token = "refresh_token", session.refresh_token
+        if not token:
+            kind, token = "access_token", session.access_token
+        if metadata is None or not metadata.revocation_endpoint or not token:
+            return
+        form = {"token": token, "token_type_hint": kind}
+        headers = self._auth.apply(form, metadata.auth_methods, metadata.issuer)
+        status = await self._http.tell_form(metadata.revocation_endpoint, urlencode(form), headers)
+        if status != 200:
+            raise ProviderDown(f"{metadata.revocation_endpoint} answered {status}")
 
 
 def _kept(fields: Mapping[str, object], name: str) -> str:

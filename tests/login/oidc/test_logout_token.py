@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -108,3 +109,7 @@ async def test_the_way_out_at_the_provider_names_client_token_and_where_to_come_
         f"{provider.issuer}/end?client_id={CLIENT_ID}"
         "&post_logout_redirect_uri=https%3A%2F%2Fapps.example.com%2F&id_token_hint=a.b.c"
     )
+    # A token that would not fit an address stays at home.
+    long = replace(session, id_token="a." * 4000)
+    told = login.end_session_url(long, "https://apps.example.com/", "s") or ""
+    assert told.endswith("&logout_hint=subject-1&state=s")

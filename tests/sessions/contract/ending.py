@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 
 import pytest
 
 from gateway.core.identity import Identity
+from gateway.core.provider import ProviderSession
 from gateway.errors import BadToken
 from gateway.sessions.store import Opened, SessionStore, can_list
 from tests.sessions.contract.world import ALICE, BOB, WAYS_TO_END, StoreTests, World, eventually, ways_to_end
+
+AT_PROVIDER = ProviderSession("sso", "https://sso.example.com", "subject", "sid", refresh_token="secret")
 
 
 class EndingTests(StoreTests):
@@ -91,6 +95,37 @@ class EndingTests(StoreTests):
             with pytest.raises(BadToken):
                 await store.save(mine[0].session.touched(world.now), mine[0].token)
             store = await world.restart()
+
+    @pytest.mark.parametrize("by", ["login", "person"])
+    async def test_a_login_at_a_provider_is_ended(self, world: World, store: SessionStore, by: str) -> None:
+        """The sessions that bear its mark, up to now, in whatever process; no others, and no later ones."""
+        other = await world.another()
+        mine = [await store.save(world.begin(login=AT_PROVIDER)) for _ in range(2)]
+        second = await store.save(world.begin(login=replace(AT_PROVIDER, sid="another")))
+        others = [
+            await store.save(world.begin(login=login))
+            for login in (None, replace(AT_PROVIDER, provider="another"), replace(AT_PROVIDER, sid="s", subject="t"))
+        ]
+        held = [await other.load(opened.token, world.now) for opened in mine]
+        mark = AT_PROVIDER.marks()[by == "person"]
+        assert await store.revoke_logins([mark], world.now) == (2 + (by == "person")) * self.lists
+
+        async def over() -> bool:
+            return all([await world.is_over(opened, other) for opened in held])
+
+        assert await eventually(over, other)
+        world.now += 0.01
+        later = await store.save(world.begin(login=AT_PROVIDER))
+        for _ in range(2):
+            assert [opened for opened in mine if await world.knows(opened.token)] == []
+            assert await world.knows(second.token) is (by == "login")
+            assert all([await world.knows(opened.token) for opened in (*others, later)])
+            with pytest.raises(BadToken):
+                await store.save(mine[0].session.touched(world.now), mine[0].token)
+            store = await world.restart()
+        assert await store.revoke_logins([mark, AT_PROVIDER.marks()[0]], world.now) == 1 * self.lists
+        assert await store.revoke_logins([mark], world.now) == 0
+        assert not await world.knew(later.token)
 
     async def test_everybody_is_ended(self, world: World, store: SessionStore) -> None:
         """All sessions of all users up to now; who logs in again is in again."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.identity import Identity
+from gateway.core.provider import ProviderSession
 from gateway.core.session import Lifetimes, Session, start_session
 from gateway.errors import BadToken
 from gateway.sessions.seal import KEY_BYTES
@@ -42,10 +43,27 @@ class World:
         """Return the time, which only tests move."""
         return self.now
 
-    def begin(self, identity: Identity = ALICE, *, remember: bool = False, **more: str) -> Session:
+    def begin(
+        self,
+        identity: Identity = ALICE,
+        *,
+        remember: bool = False,
+        address: str = "",
+        device: str = "",
+        login: ProviderSession | None = None,
+    ) -> Session:
         """Return a session that begins now."""
         number = sha256(str(next(self._ids)).encode()).digest()[:16]
-        return start_session(number, identity, self.lifetimes, remember=remember, now=self.now, **more)
+        return start_session(
+            number,
+            identity,
+            self.lifetimes,
+            remember=remember,
+            now=self.now,
+            address=address,
+            device=device,
+            login=login,
+        )
 
     async def restart(self) -> SessionStore:
         """Return a store with an empty memory on the same state."""

@@ -1,0 +1,98 @@
+"""Logging out at the provider where a session began (OIDC RP-Initiated Logout 1.0), and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+
+from gateway.control.answers import page, redirect
+from gateway.control.facts import LOGIN_PATH, OIDC_PATH, host_of, scheme_of
+from gateway.control.login_views import SIGNED_OUT
+from gateway.control.oidc_views import login_of
+from gateway.control.pages import ContinuePage
+from gateway.control.site import SITE
+from gateway.core.provider import ProviderSession
+from gateway.core.session import Session
+from gateway.errors import BadToken, ProviderDown
+from gateway.login.redirect import RedirectLogin
+
+PURPOSE = "signed out"
+MAX_STATE = 1500
+"""Characters of the address to come back to; a longer one is the login page."""
+REVOKING = web.AppKey("revoking", set[asyncio.Task[None]])
+"""Tokens on their way back to their providers."""
+PATIENCE = 2.0
+"""Seconds that a stop waits for these."""
+_log = logging.getLogger("gateway.control")
+
+
+def leave_provider(request: web.Request, session: Session | None, signed_out: str) -> web.Response | None:
+    """Return what leads a browser out of its provider as well and back to ``signed_out``; None where nothing does."""
+    parts = request.app[SITE].parts
+    remains = session.login if session is not None else None
+    login = parts.providers.get(remains.provider) if remains is not None else None
+    if login is None or remains is None:
+        return None
+    _give_back(request.app, login, remains)
+    return_to = request.app[SITE].on_public_url(f"{OIDC_PATH}/{login.provider.id}/signed-out")
+    there = login.end_session_url(remains, return_to, _state(request, signed_out))
+    if there is None:
+        return None
+    # Not a redirect: Chromium holds that of a form against form-action, and providers redirect to where they like.
+    return page(ContinuePage(host_of(request), there, title="Signing you out").render())
+
+
+def _state(request: web.Request, signed_out: str) -> str:
+    """Return the address to come back to, sealed: what a provider or an address says leads nowhere else."""
+    keys = request.app[SITE].parts.pending_keys
+    if signed_out.startswith("/"):
+        signed_out = f"{scheme_of(request)}://{host_of(request)}{signed_out}"
+    if keys is None or len(signed_out) > MAX_STATE:
+        return ""
+    return keys.seal(PURPOSE, signed_out.encode("utf-8", "replace"))
+
+
+def _give_back(app: web.Application, login: RedirectLogin, remains: ProviderSession) -> None:
+    """Give back the tokens in the background: nobody waits for that."""
+    if not remains.refresh_token and not remains.access_token:
+        return
+
+    async def revoke() -> None:
+        try:
+            await login.revoke(remains)
+        except ProviderDown as error:
+            _log.warning("the provider %s did not take back a token: %s", remains.provider, error)
+        except Exception:  # noqa: BLE001 - the logout is done; what became of the token, the log tells
+            _log.exception("a token could not be given back to the provider %s", remains.provider)
+
+    task = asyncio.get_running_loop().create_task(revoke(), name="give back tokens")
+    app[REVOKING].add(task)
+    task.add_done_callback(app[REVOKING].discard)
+
+
+async def settle(app: web.Application) -> None:
+    """Let what is on its way arrive, for a moment, when the application ends."""
+    revoking = app[REVOKING]
+    tasks = list(revoking)
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=PATIENCE)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+async def signed_out(request: web.Request) -> web.Response:
+    """Take the browser back from the provider, to where the logout began."""
+    site = request.app[SITE]
+    login_of(request)
+    if not site.is_public_host(request):
+        raise web.HTTPNotFound
+    default = f"{LOGIN_PATH}?{SIGNED_OUT}=1"
+    try:
+        kept = site.parts.pending_keys.open(PURPOSE, request.query.get("state", "")) if site.parts.pending_keys else b""
+    except BadToken:
+        return redirect(default)
+    location = site.next_url(request, kept.decode("utf-8", "replace"))
+    return redirect(location if SIGNED_OUT in location else default)
