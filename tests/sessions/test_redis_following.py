@@ -17,7 +17,7 @@ from tests.sessions.redis_stores import make_redis_store, never
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import PREFIX, Servers, through
 
-TOLD_WITHIN = 0.1
+TOLD_WITHIN = 1.0
 """Seconds after which a session that was ended on one host is refused on another."""
 
 
