@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from gateway.proxy.plane import Plane
 from gateway.proxy.upstream_conn import Flow
 
 NEVER = float("inf")
+WORTH_A_COPY = 16 * 1024
+"""Bytes up to which two pieces are put together rather than written one after the other."""
 
 
 class ClientTransport(asyncio.Protocol):
@@ -46,6 +49,36 @@ class ClientTransport(asyncio.Protocol):
         """Write answer bytes; those for a client that has gone are dropped."""
         if not self._closed and self.transport is not None:
             self.transport.write(data)
+
+    def write_answer(self, head: bytes, body: bytes) -> None:
+        """Write an answer's head and what there is of its body, in one piece unless the copy would cost more."""
+        if len(body) < WORTH_A_COPY:
+            self.write(head + body)
+        else:
+            self.write(head)
+            self.write(body)
+
+    def write_from(self, data: memoryview) -> bool:
+        """Write answer bytes out of memory that is used again: at once what the socket takes, and a copy of the rest.
+
+        Return whether it took all. A transport keeps every piece until it is sent, so each would need fresh
+        memory, with a fault for every page.
+        """
+        transport = self.transport
+        if self._closed or transport is None:
+            return True
+        sent = 0
+        if self.scheme == "http" and not transport.get_write_buffer_size() and not transport.is_closing():
+            descriptor: int = transport.get_extra_info("socket").fileno()
+            try:
+                sent = os.write(descriptor, data)
+            except OSError:
+                # Full, or broken: then the transport meets it too, and says so in its way.
+                sent = 0
+        if sent == len(data):
+            return True
+        transport.write(bytes(data[sent:]))
+        return False
 
     def pause_writing(self) -> None:
         """Stop whoever writes to us; a client that takes nothing for too long is cut."""

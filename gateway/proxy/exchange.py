@@ -81,7 +81,7 @@ class Exchange(Answering):
             # Nearly every answer is here as a whole already: it goes out in one write, without a relay.
             body = upstream.take_rest(framing.size)
             if body is not None:
-                self.client.write(data + body)
+                self.client.write_answer(data, body)
                 self.sent = len(body)
                 reusable = True
             else:

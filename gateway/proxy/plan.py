@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,9 +11,8 @@ from gateway.core.metrics import RouteCounters
 from gateway.core.route import Route
 from gateway.core.session import Session
 from gateway.proxy.credentials import wanted
-from gateway.proxy.pool import UpstreamPool
+from gateway.proxy.pool import UpstreamPool, UpstreamPools
 from gateway.sessions.store import Opened, Prepared
-from gateway.wire.head import AnswerParser
 from gateway.wire.identity_headers import IdentityHeaders
 
 DOWN_TIME = 5.0
@@ -41,9 +39,8 @@ class RoutePlan:
         route: Route,
         identity: IdentityHeaders,
         counters: RouteCounters,
-        parser: AnswerParser,
+        pools: UpstreamPools,
         limits: Limits,
-        loop: asyncio.AbstractEventLoop,
         tokens: TokenLines | None = None,
     ) -> None:
         self.route = route
@@ -51,7 +48,7 @@ class RoutePlan:
         self.counters = counters
         self.accepts = wanted(route.programs, route.name, route.pass_headers)
         """What it accepts from programs, if anything."""
-        self.pools = tuple(UpstreamPool(address, parser, limits, loop) for address in route.upstreams)
+        self.pools = tuple(map(pools.pool, route.upstreams))
         self.max_body = limits.body if route.max_body is None else min(route.max_body, limits.body)
         self.set_headers = tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in route.set_headers)
         self.drop_headers = frozenset(

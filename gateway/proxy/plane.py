@@ -20,6 +20,7 @@ from gateway.core.session import Lifetimes
 from gateway.errors import SessionError
 from gateway.proxy.credentials import Credentials, Presented, verify_nothing
 from gateway.proxy.plan import RoutePlan, TokenLines
+from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.record import Clock, LineWriter
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.sessions.store import Opened, SessionStore
@@ -29,6 +30,8 @@ from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
 RESERVED_DESCRIPTORS = 48
+BULK_BYTES = 512 * 1024
+"""As much of a large body as is read at once; with half of it, upstream and client are woken a third more often."""
 CONTROL_ROUTE = "gateway"
 
 
@@ -112,6 +115,8 @@ class Plane:
         self.pseudonym = b"gateway-" + parts.random(4).hex().encode("ascii")
         self.now = loop.time()
         """Loop time, as of the last sweep."""
+        self.bulk = memoryview(bytearray(BULK_BYTES))
+        """Through which large bodies pass, piece by piece."""
         self.access_log = parts.access_log
         self.wall_clock = parts.wall_clock
         self.wall = parts.wall_clock()
@@ -126,14 +131,15 @@ class Plane:
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
         self._renewals: set[asyncio.Task[None]] = set()
         self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
+        answers = AnswerParser(parts.limits, parts.identity.names() | parts.dropped_answer_names)
+        self.pools = UpstreamPools(answers, parts.limits, loop)
         self.plans = self._make_plans()
 
     def _make_plans(self) -> Mapping[str, RoutePlan]:
         parts = self._parts
-        parser = AnswerParser(parts.limits, parts.identity.names() | parts.dropped_answer_names)
         return {
             route.name: RoutePlan(
-                route, parts.identity, self.counters.route(route.name), parser, parts.limits, self.loop, parts.tokens
+                route, parts.identity, self.counters.route(route.name), self.pools, parts.limits, parts.tokens
             )
             for route in parts.router.all_routes()
         }

@@ -179,6 +179,36 @@ class UpstreamPool:
             conn.close()
 
 
+class UpstreamPools:
+    """The pools of a data plane: one for each address, however many routes lead there.
+
+    The limits on requests in flight are per address, and a connection that one route has left is good for another.
+    """
+
+    def __init__(self, parser: AnswerParser, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._parser = parser
+        self._limits = limits
+        self._loop = loop
+        self._by_address: dict[UpstreamAddress, UpstreamPool] = {}
+
+    def pool(self, address: UpstreamAddress) -> UpstreamPool:
+        """Return the pool of an address. Raises OSError or ssl.SSLError for unusable certificate files."""
+        found = self._by_address.get(address)
+        if found is None:
+            found = self._by_address[address] = UpstreamPool(address, self._parser, self._limits, self._loop)
+        return found
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for too long."""
+        for pool in self._by_address.values():
+            pool.sweep(now)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for pool in self._by_address.values():
+            pool.close()
+
+
 def tls_context(address: UpstreamAddress) -> ssl.SSLContext:
     """Return the context for an https upstream. Raises OSError or ssl.SSLError for unusable files."""
     tls = address.tls

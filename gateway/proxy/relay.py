@@ -27,10 +27,57 @@ def answer_body(answer: AnswerHead, framing: AnswerFraming) -> Body:
     return UntilClose()
 
 
+MUCH = 128 * 1024
+"""Bytes still to come from which on a body is worth a reader of its own."""
+
+
+LEAST = 64 * 1024
+"""Bytes to read at once for a client that does not take all that is written: what it leaves is kept for it."""
+
+
+class BulkReader(asyncio.BufferedProtocol):
+    """Reads a body of known length into one piece of memory, which all relays of a plane share, and writes it on."""
+
+    __slots__ = ("_conn", "_memory", "_relay", "_size")
+
+    def __init__(self, relay: Relay, conn: UpstreamConn, memory: memoryview) -> None:
+        self._relay = relay
+        self._conn = conn
+        self._memory = memory
+        self._size = len(memory)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return the memory; nothing else runs before what is read into it is written on."""
+        return self._memory[: self._size]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what was read."""
+        whole = self._relay.feed_from(self._memory[:nbytes])
+        self._size = min(2 * self._size, len(self._memory)) if whole else LEAST
+
+    def eof_received(self) -> bool:
+        """Tell the connection."""
+        return self._conn.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell the connection."""
+        self._conn.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """Tell the connection."""
+        self._conn.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the connection."""
+        self._conn.resume_writing()
+
+
 class Relay:
     """Moves one answer's body from an upstream connection to the client's."""
 
-    __slots__ = ("_body", "_chunked_out", "_client", "_deadline_step", "_upstream", "finished", "sent", "surplus")
+    __slots__ = (
+        "_body", "_chunked_out", "_client", "_deadline_step", "_in_bulk", "_upstream", "finished", "sent", "surplus",
+    )  # fmt: skip
 
     def __init__(
         self, client: Downstream, upstream: UpstreamConn, body: Body, *, chunked_out: bool, idle_time: float
@@ -40,6 +87,7 @@ class Relay:
         self._body = body
         self._chunked_out = chunked_out
         self._deadline_step = idle_time
+        self._in_bulk = False
         self.finished: asyncio.Future[None] | None = None
         self.sent = 0
         """Body bytes passed on, without framing."""
@@ -56,7 +104,7 @@ class Relay:
             out = self._step(self._upstream.take_buffer())
         except BadSyntax as error:
             raise UpstreamError(502, str(error), sent=True) from error
-        self._client.write(head + out if out else head)
+        self._client.write_answer(head, out)
         if self._body.done:
             return True
         if self._upstream.has_ended():
@@ -68,8 +116,14 @@ class Relay:
         self._upstream.deadline = self._client.plane.now + self._deadline_step
         self._upstream.sink = self
         self._client.source = self._upstream
+        body = self._body
+        if isinstance(body, LengthBody) and body.remaining >= MUCH and self._upstream.is_plain():
+            self._in_bulk = True
+            self._upstream.read_through(BulkReader(self, self._upstream, self._client.plane.bulk))
         if self._client.write_paused:
             self._upstream.pause()
+        else:
+            self._upstream.resume()
         return False
 
     def _step(self, data: bytes) -> bytes:
@@ -95,6 +149,24 @@ class Relay:
         if self._body.done:
             self._end(None)
 
+    def feed_from(self, data: memoryview) -> bool:
+        """Pass on a piece of a body of known length out of memory that is used again; tell whether all went out."""
+        body = self._body
+        if not isinstance(body, LengthBody) or self.finished is None or self.finished.done():
+            # The exchange was ended in the middle of the body.
+            self._upstream.data_received(bytes(data))
+            return True
+        self._upstream.deadline = self._client.plane.now + self._deadline_step
+        if len(data) > body.remaining:
+            self.surplus = True
+            data = data[: body.remaining]
+        body.remaining -= len(data)
+        self.sent += len(data)
+        whole = self._client.write_from(data)
+        if body.done:
+            self._end(None)
+        return whole
+
     def upstream_closed(self, error: Exception | None) -> None:
         """Complete a body that ends with the connection; anything else was cut short."""
         if isinstance(self._body, UntilClose) and error is None:
@@ -110,6 +182,9 @@ class Relay:
             self._client.write(LAST_CHUNK)
 
     def _end(self, error: Exception | None) -> None:
+        if self._in_bulk:
+            self._in_bulk = False
+            self._upstream.read_through(self._upstream)
         self._upstream.sink = None
         self._client.source = None
         if self.finished is None or self.finished.done():

@@ -81,9 +81,7 @@ class DataPlane(Plane):
             suspects = [client for client in self.clients if self._is_in_doubt(client)]
             if suspects:
                 self._rechecking = self.loop.create_task(self._recheck(suspects), name="recheck")
-        for plan in self.plans.values():
-            for pool in plan.pools:
-                pool.sweep(now)
+        self.pools.sweep(now)
         if self.access_log is not None:
             self.access_log.flush()
             self.counters.log_lines_dropped = self.access_log.dropped
@@ -185,8 +183,6 @@ class DataPlane(Plane):
             if task is not None:
                 task.cancel()
         await asyncio.sleep(0)
-        for plan in self.plans.values():
-            for pool in plan.pools:
-                pool.close()
+        self.pools.close()
         for server in self._servers:
             await server.wait_closed()

@@ -36,6 +36,7 @@ class Tunnel:
         self._upstream.sink = _Side(self, to_client=True)
         self._upstream.source = self._client
         self._client.resume()
+        self._upstream.resume()
         self.touch()
         if self._upstream.has_ended():
             self.close()

@@ -16,6 +16,8 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, AnswerParser
 
 CR = 0x0D
+ENOUGH = 128 * 1024
+"""Bytes of a body after which nothing more is read until somebody takes them."""
 MAX_INFORMATIONAL = 16
 """1xx answers to one request; nobody waits for more."""
 
@@ -199,6 +201,9 @@ class UpstreamConn(asyncio.Protocol):
             self.answered = True
             self._buffer = self._buffer + data if self._buffer else data
             self._look_for_head()
+            if len(self._buffer) >= ENOUGH and not self._paused and self._waiter is not None and self._waiter.done():
+                # The exchange goes on from here; else more and more is put together before it has its turn.
+                self.pause()
         else:
             self.close()
 
@@ -253,6 +258,21 @@ class UpstreamConn(asyncio.Protocol):
             self._paused = False
             if self.transport is not None and not self._ended:
                 self.transport.resume_reading()
+
+    def read_through(self, reader: asyncio.BaseProtocol) -> None:
+        """Let ``reader`` take what comes, in memory of its own, until this is called with the connection itself."""
+        transport = self.transport
+        if transport is None or self._ended or transport.is_closing():
+            return
+        transport.set_protocol(reader)
+        if not self._paused:
+            # uvloop looks at the kind of protocol only where it begins to read.
+            transport.pause_reading()
+            transport.resume_reading()
+
+    def is_plain(self) -> bool:
+        """Tell whether bytes come as they are, without TLS."""
+        return self.pool.address.tls is None
 
     def close(self) -> None:
         """Close at once; an upstream is never left guessing with half a request."""

@@ -10,8 +10,9 @@ from gateway.core.metrics import RouteCounters
 from gateway.core.policy import Rule
 from gateway.core.route import Route
 from gateway.core.session import Lifetimes, Session, start_session
-from gateway.core.upstream import UpstreamAddress
+from gateway.core.upstream import UpstreamAddress, UpstreamTls
 from gateway.proxy.plan import DOWN_TIME, RoutePlan, TokenLines
+from gateway.proxy.pool import UpstreamPools
 from gateway.sessions.store import Opened
 from gateway.wire.head import AnswerParser
 from gateway.wire.identity_headers import IdentityHeaders
@@ -37,9 +38,8 @@ def plan(
         Route("app", addresses, Rule("x"), max_body=max_body, audience=audience),
         IdentityHeaders([("X-User", "{user}")]),
         RouteCounters(),
-        AnswerParser(limits, frozenset()),
+        UpstreamPools(AnswerParser(limits, frozenset()), limits, asyncio.get_running_loop()),
         limits,
-        asyncio.get_running_loop(),
         tokens,
     )
 
@@ -99,3 +99,18 @@ async def test_a_route_without_an_audience_gets_no_token() -> None:
 async def test_the_smaller_body_limit_holds() -> None:
     """A route may lower the limit of all, not raise it."""
     assert [plan(max_body=limit).max_body for limit in (None, 10, 10_000)] == [1000, 10, 1000]
+
+
+async def test_routes_to_one_address_share_its_connections() -> None:
+    """There is one pool for an address: its limits are for all routes together, and what one found down is down."""
+    limits = Limits()
+    pools = UpstreamPools(AnswerParser(limits, frozenset()), limits, asyncio.get_running_loop())
+    here, there = UpstreamAddress("127.0.0.1", 1), UpstreamAddress("127.0.0.1", 2)
+    first, second = (
+        RoutePlan(Route(name, addresses, Rule("x")), IdentityHeaders([]), RouteCounters(), pools, limits)
+        for name, addresses in (("a", (here, there)), ("b", (there,)))
+    )
+    assert first.pools[1] is second.pools[0]
+    assert first.pools[0] is not first.pools[1]
+    assert pools.pool(UpstreamAddress("127.0.0.1", 2)) is second.pools[0]
+    assert pools.pool(UpstreamAddress("127.0.0.1", 2, tls=UpstreamTls())) is not second.pools[0]
