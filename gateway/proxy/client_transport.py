@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import Callable
 
+from gateway.proxy.bulk import write_from
 from gateway.proxy.plane import Plane
 from gateway.proxy.upstream_conn import Flow
 
@@ -59,26 +59,11 @@ class ClientTransport(asyncio.Protocol):
             self.write(body)
 
     def write_from(self, data: memoryview) -> bool:
-        """Write answer bytes out of memory that is used again: at once what the socket takes, and a copy of the rest.
-
-        Return whether it took all. A transport keeps every piece until it is sent, so each would need fresh
-        memory, with a fault for every page.
-        """
+        """Write answer bytes out of memory that is used again; return whether the client took all."""
         transport = self.transport
         if self._closed or transport is None:
             return True
-        sent = 0
-        if self.scheme == "http" and not transport.get_write_buffer_size() and not transport.is_closing():
-            descriptor: int = transport.get_extra_info("socket").fileno()
-            try:
-                sent = os.write(descriptor, data)
-            except OSError:
-                # Full, or broken: then the transport meets it too, and says so in its way.
-                sent = 0
-        if sent == len(data):
-            return True
-        transport.write(bytes(data[sent:]))
-        return False
+        return write_from(transport, data, plain=self.scheme == "http")
 
     def pause_writing(self) -> None:
         """Stop whoever writes to us; a client that takes nothing for too long is cut."""

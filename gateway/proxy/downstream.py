@@ -13,6 +13,7 @@ from typing import Protocol
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 from gateway.errors import RequestError
+from gateway.proxy.bulk import BulkReader, read_with
 from gateway.proxy.client_transport import NEVER, ClientTransport
 from gateway.proxy.credentials import Presented
 from gateway.proxy.plane import Plane
@@ -43,8 +44,8 @@ class Downstream(ClientTransport):
     """A client's connection."""
 
     __slots__ = (
-        "_buffer", "_ended", "_paused", "_serving", "_task", "_waiter", "forwarded", "idle_since", "opened", "peer",
-        "peer_text", "peer_trusted", "presented", "sink", "store_grace", "upload", "upstream",
+        "_buffer", "_ended", "_in_bulk", "_paused", "_serving", "_task", "_waiter", "forwarded", "idle_since",
+        "opened", "peer", "peer_text", "peer_trusted", "presented", "sink", "store_grace", "upload", "upstream",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
@@ -70,6 +71,8 @@ class Downstream(ClientTransport):
         self._serving = serving
         self._buffer = b""
         self._paused = False
+        self._in_bulk = False
+        """Whether a `BulkReader` reads a request body."""
         self._ended = False
         """Whether no further request is to come."""
         self._waiter: asyncio.Future[RequestHead | None] | None = None
@@ -234,8 +237,7 @@ class Downstream(ClientTransport):
             self.deadline = self.plane.now + self.plane.limits.body_idle_time
             data = upload.feed(data)
             if upload.is_done():
-                self.deadline = NEVER
-                upload.upstream.deadline = self.plane.now + upload.answer_time
+                self._body_has_come(upload)
             if not data:
                 return
         self._buffer = self._buffer + data if self._buffer else data
@@ -259,7 +261,34 @@ class Downstream(ClientTransport):
         conn.source = self
         self._wait_for_body(upload)
         self.resume()
+        if upload.is_long() and self.scheme == "http" and self.transport is not None:
+            self._in_bulk = True
+            read_with(self.transport, BulkReader(self, self, self.plane.bulk), reading=not self._paused)
         return out
+
+    def feed_from(self, data: memoryview) -> bool:
+        """Pass on a piece of a long request body out of memory that is used again; tell whether all went out."""
+        upload = self.upload
+        if upload is None or upload.upstream is None or not upload.flows() or self.lingering:
+            # The exchange was ended in the middle of the body.
+            self.data_received(bytes(data))
+            return True
+        self.deadline = self.plane.now + self.plane.limits.body_idle_time
+        taken, whole = upload.feed_from(data)
+        if upload.done:
+            self._body_has_come(upload)
+        if taken < len(data):
+            self.data_received(bytes(data[taken:]))
+        return whole
+
+    def _body_has_come(self, upload: Upload) -> None:
+        """Leave the time to the upstream, for its answer; what comes now is the next request."""
+        self.deadline = NEVER
+        if upload.upstream is not None:
+            upload.upstream.deadline = self.plane.now + upload.answer_time
+        if self._in_bulk and self.transport is not None:
+            self._in_bulk = False
+            read_with(self.transport, self, reading=not self._paused)
 
     def _wait_for_body(self, upload: Upload) -> None:
         """Give the client its time for the next piece, during which the upstream has none to keep."""

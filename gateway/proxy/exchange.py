@@ -61,6 +61,8 @@ class Exchange(Answering):
                 opened = plane.store.peek(cookies.token)
                 if opened is None or opened.until <= plane.wall:
                     opened = await self._load(cookies.token, plan, rule)
+                elif cookies.line:
+                    plane.cookies.remember(cookies, opened.token)
                 self.opened = opened
             verdict = self._verdict(rule)
             if verdict is not Verdict.FORWARD:

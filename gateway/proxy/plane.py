@@ -55,7 +55,7 @@ class PlaneParts:
     verify: Verify = verify_nothing
     """Who is asked about credentials of programs."""
     memory: int = 10_000
-    """How many of those are remembered."""
+    """How many of those are remembered, and how many sessions' lines of cookies."""
     wall_clock: Callable[[], float] = time.time
     own_cookies: tuple[str, ...] = ("gateway_", "__Host-gateway_", "__Secure-gateway_")
     counters: Counters = field(default_factory=Counters)
@@ -110,7 +110,7 @@ class Plane:
         self.limits = parts.limits
         self.counters = parts.counters
         self.picker = CookiePicker(parts.session_cookie.full_name, parts.own_cookies)
-        self.cookies = KnownCookies(self.picker)
+        self.cookies = KnownCookies(self.picker, parts.memory)
         self.requests = RequestParser(parts.limits, parts.identity.names())
         self.pseudonym = b"gateway-" + parts.random(4).hex().encode("ascii")
         self.now = loop.time()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.errors import UpstreamError
+from gateway.proxy.bulk import MUCH, BulkReader
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.forward import AnswerFraming
@@ -25,51 +26,6 @@ def answer_body(answer: AnswerHead, framing: AnswerFraming) -> Body:
     if answer.content_length is not None:
         return LengthBody(answer.content_length)
     return UntilClose()
-
-
-MUCH = 128 * 1024
-"""Bytes still to come from which on a body is worth a reader of its own."""
-
-
-LEAST = 64 * 1024
-"""Bytes to read at once for a client that does not take all that is written: what it leaves is kept for it."""
-
-
-class BulkReader(asyncio.BufferedProtocol):
-    """Reads a body of known length into one piece of memory, which all relays of a plane share, and writes it on."""
-
-    __slots__ = ("_conn", "_memory", "_relay", "_size")
-
-    def __init__(self, relay: Relay, conn: UpstreamConn, memory: memoryview) -> None:
-        self._relay = relay
-        self._conn = conn
-        self._memory = memory
-        self._size = len(memory)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the memory; nothing else runs before what is read into it is written on."""
-        return self._memory[: self._size]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Pass on what was read."""
-        whole = self._relay.feed_from(self._memory[:nbytes])
-        self._size = min(2 * self._size, len(self._memory)) if whole else LEAST
-
-    def eof_received(self) -> bool:
-        """Tell the connection."""
-        return self._conn.eof_received()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Tell the connection."""
-        self._conn.connection_lost(error)
-
-    def pause_writing(self) -> None:
-        """Tell the connection."""
-        self._conn.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Tell the connection."""
-        self._conn.resume_writing()
 
 
 class Relay:

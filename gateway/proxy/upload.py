@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import RequestError
+from gateway.proxy.bulk import MUCH
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.framing import LAST_CHUNK, ChunkedBody, LengthBody, chunk
 from gateway.wire.grammar import BadSyntax
@@ -53,6 +54,24 @@ class Upload:
             return payload, rest
         out = chunk(payload) if payload else b""
         return (out + LAST_CHUNK if self.done else out), rest
+
+    def is_long(self) -> bool:
+        """Tell whether much of a body of known length is still to come."""
+        return isinstance(self._body, LengthBody) and self._body.remaining >= MUCH
+
+    def feed_from(self, data: memoryview) -> tuple[int, bool]:
+        """Send a piece of a long body on out of memory that is used again.
+
+        Return how many of the bytes were of it, and whether all of these went out.
+        """
+        body, upstream = self._body, self.upstream
+        if upstream is None or not isinstance(body, LengthBody):
+            return 0, True
+        taken = min(len(data), body.remaining)
+        body.remaining -= taken
+        self._received += taken
+        self.done = body.done
+        return taken, upstream.send_from(data[:taken])
 
     def feed(self, data: bytes) -> bytes:
         """Send a piece on; return what follows the body. Errors reach the exchange by its upstream."""

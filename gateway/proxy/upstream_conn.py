@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.core.limits import Limits
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import UpstreamError
+from gateway.proxy.bulk import read_with, write_from
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, AnswerParser
 
@@ -124,6 +125,12 @@ class UpstreamConn(asyncio.Protocol):
         """Write request bytes."""
         if self.transport is not None and not self._ended:
             self.transport.write(data)
+
+    def send_from(self, data: memoryview) -> bool:
+        """Write a piece of a request body out of memory that is used again; return whether all went out."""
+        if self.transport is None or self._ended:
+            return True
+        return write_from(self.transport, data, plain=self.is_plain())
 
     def answer_head(self, on_informational: Callable[[AnswerHead], None]) -> asyncio.Future[AnswerHead]:
         """Return a future of the head of the final answer, or of a 101; a 1xx goes to ``on_informational``.
@@ -261,14 +268,8 @@ class UpstreamConn(asyncio.Protocol):
 
     def read_through(self, reader: asyncio.BaseProtocol) -> None:
         """Let ``reader`` take what comes, in memory of its own, until this is called with the connection itself."""
-        transport = self.transport
-        if transport is None or self._ended or transport.is_closing():
-            return
-        transport.set_protocol(reader)
-        if not self._paused:
-            # uvloop looks at the kind of protocol only where it begins to read.
-            transport.pause_reading()
-            transport.resume_reading()
+        if self.transport is not None and not self._ended:
+            read_with(self.transport, reader, reading=not self._paused)
 
     def is_plain(self) -> bool:
         """Tell whether bytes come as they are, without TLS."""

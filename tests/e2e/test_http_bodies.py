@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 import pytest
@@ -143,6 +144,40 @@ def test_large_upload_is_exact(site: Site, framing: str) -> None:
         assert client.answer().status == 200
     assert hashlib.sha256(site.seen("/upload").body).digest() == hashlib.sha256(body).digest()
     site.seen("/upload").body = b""
+
+
+def test_requests_around_long_uploads(site: Site) -> None:
+    """What comes right behind a long body is the next request, and every upload on the connection is whole."""
+    sizes = [3_000_000, 10, 200_000, 1_000_000]
+    bodies = [pattern(size)[::-1] for size in sizes]
+    with site.gateway.connect(timeout=30) as client:
+        for number, body in enumerate(bodies):
+            head = f"PUT /between{number} HTTP/1.1\r\n{site.host()}Content-Length: {len(body)}\r\n\r\n".encode()
+            client.send(head + body + f"GET /behind{number} HTTP/1.1\r\n{site.host()}\r\n".encode())
+            assert client.answer().status == 200
+            assert client.answer().body == b"ok"
+    for number, body in enumerate(bodies):
+        assert site.seen(f"/between{number}").body == body
+        assert site.seen(f"/behind{number}").method == "GET"
+
+
+def test_a_long_upload_waits_for_its_upstream(site: Site) -> None:
+    """An upstream that takes a long body slowly gets all of it, as it was, and the client waits meanwhile."""
+    body = pattern(6_000_000)
+    taken: list[bytes] = []
+
+    async def slowly(connection: UpstreamConnection, request: Request) -> None:
+        while sum(map(len, taken)) < len(body):
+            taken.append(await connection.more())
+            if len(taken) < 20:
+                await asyncio.sleep(0.02)
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow")
+
+    site.upstream.raw("/slowly", slowly)
+    with site.gateway.connect(timeout=30) as client:
+        client.send(f"PUT /slowly HTTP/1.1\r\n{site.host()}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert client.answer().body == b"slow"
+    assert b"".join(taken) == body
 
 
 def test_events_are_not_held_back(site: Site) -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -236,9 +237,13 @@ class GatewayProcess:
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def audit_log(self) -> list[dict[str, Any]]:
-        """Return the audit log's whole lines so far."""
+        """Return the audit log's whole lines, once no more are on their way: a thread of the gateway's writes them."""
         path = self.directory / str(self.config["log"]["audit"])
-        text = path.read_text() if path.exists() else ""
+        text, before = "", None
+        while text != before:
+            before = text
+            time.sleep(0.05)
+            text = path.read_text() if path.exists() else ""
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def wait_for_log(self, matches: Callable[[dict[str, Any]], bool], timeout: float = 5.0) -> dict[str, Any]:
