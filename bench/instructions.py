@@ -28,6 +28,11 @@ def parse_count(output: str) -> int | None:
     return None
 
 
+def can_count() -> bool:
+    """Tell whether there is the tool; whether the machine lets it is known when it was tried."""
+    return shutil.which("perf") is not None
+
+
 class Instructions:
     """Counts while the block runs; ``count`` is None where that is not possible."""
 
@@ -37,7 +42,7 @@ class Instructions:
         self.count: int | None = None
 
     def __enter__(self) -> Instructions:
-        if shutil.which("perf"):
+        if can_count():
             self._output = tempfile.NamedTemporaryFile(suffix=".perf")
             command = ["perf", "stat", "-x", ",", "-e", EVENT, "-o", self._output.name, "-p", self._pids]
             self._perf = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

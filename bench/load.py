@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.process import BenchError
@@ -48,6 +48,10 @@ class Wrk:
     core: int
     headers: Mapping[str, str]
     connections: int = 32
+
+    def sending(self, headers: Mapping[str, str]) -> Wrk:
+        """Return the same with other headers."""
+        return replace(self, headers=headers)
 
     def run(self, url: str, seconds: int, arguments: Sequence[str] = (), connections: int | None = None) -> Load:
         """Send requests for whole seconds. Raises BenchError if one of them failed."""

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import gateway
+from bench.contestants import apache
 from bench.contestants.caddy import caddy_binary
 
 
@@ -54,5 +55,6 @@ def versions() -> dict[str, str]:
         "aiohttp": version("aiohttp"),
         "nginx": _said(["nginx", "-v"]).rpartition("/")[2],
         "Caddy": _said([caddy_binary(), "version"]).split(maxsplit=1)[0],
+        **apache.versions(),
         "wrk": _said(["wrk", "-v"]).removeprefix("wrk ").split(maxsplit=1)[0],
     }

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from bench import logged_in
 from bench.bars import BARS
 from bench.cases import ONE_SESSION
 from bench.rows import Figure, IdleRow, Row, of, ratio, spread
@@ -20,6 +21,10 @@ TITLES = {
     "nginx": "nginx",
     "caddy": "Caddy",
     "aiohttp": "plain aiohttp proxy",
+    logged_in.OURS_COOKIE: "**session-gateway**, session in the cookie",
+    logged_in.OURS_REDIS: "**session-gateway**, session in Redis",
+    logged_in.APACHE_COOKIE: "mod_auth_openidc, session in the cookie",
+    logged_in.APACHE_REDIS: "mod_auth_openidc, session in Redis",
 }
 METHOD = """
 Everything runs on loopback. The measured proxy has one worker, pinned to one core; the load generator (`wrk`, one
@@ -36,6 +41,11 @@ log and counts its metrics. It is measured as `make compile` makes it; without t
 interpreted. nginx and Caddy check nothing: they are bare reverse proxies with kept upstream connections and an access
 log, nginx with buffers large enough for the large bodies. The plain aiohttp proxy is `aiohttp.web` in
 front and `ClientSession` behind, on uvloop.
+
+With OIDC, everybody logs in at the same provider, and each measurement begins with a login of its own, so that no
+session is due for renewal; each proxy gets the cookies that it set. Apache with mod_auth_openidc demands a valid user
+and passes claims in headers (one process, event MPM). Redis runs on the load generator's core; its own CPU time is
+not counted for anybody.
 """
 
 
@@ -133,6 +143,11 @@ def _sections(stage: Stage) -> list[tuple[str, str]]:
     if "stores" in cases:
         text = requests("stores", "cookie, warm")
         found.append(("Session stores: one session in use, those seen before at random, at first sight", text))
+    if logged_in.OIDC in cases:
+        found.append(("Logged in at an OpenID provider", requests(logged_in.OIDC, "nginx")))
+    if logged_in.PROGRAMS in cases:
+        title = "Programs and tokens: ours with a session, a bearer token (JWT), and a signed token for the app"
+        found.append((title, requests(logged_in.PROGRAMS, logged_in.COOKIE)))
     if "workers" in cases:
         table_of_workers = _case_table(rows, "workers", "1 worker", REQUESTS, "requests / s")
         found.append(("Workers, sharing two cores with the load", table_of_workers))
@@ -146,7 +161,8 @@ def page(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], wh
     plan = stage.plan
     method = METHOD.format(
         connections=stage.wrk.connections,
-        rounds=f"{plan.main_rounds} of the first case, {plan.flat_rounds} of routes and sessions, {plan.rounds} else",
+        rounds=f"{plan.main_rounds} of the first case and of programs, "
+        f"{plan.flat_rounds} of routes, sessions and OIDC, {plan.rounds} else",
         cookie=len(stage.headers["Cookie"]),
     )
     listed = [f"* {name}: {value}" for name, value in [*facts.items(), *versions.items()]]
@@ -159,6 +175,7 @@ def page(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], wh
         "# Results of the benchmark",
         f"Measured {when:%Y-%m-%d %H:%M} UTC by `make bench`; [README.md](README.md) says how to read and repeat it.",
         "## Against the bars\n\n" + _bars(stage.rows, stage.idle_rows),
+        *([f"Left out: {'; '.join(stage.left_out)}."] if stage.left_out else []),
         *sections,
         "## Method\n" + method.rstrip(),
         "## Machine and versions\n\n" + "\n".join(listed),
@@ -175,6 +192,7 @@ def write(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], f
         "when": when.isoformat(timespec="seconds"),
         "machine": dict(facts),
         "versions": dict(versions),
+        "left_out": stage.left_out,
         "rows": [asdict(row) for row in stage.rows],
         "idle": [asdict(row) for row in stage.idle_rows],
     }

@@ -28,8 +28,8 @@ class Row:
     """Bytes of bodies, those of unfinished answers included."""
     lost_share: float
     """How much of the proxy's core other programs, or a virtual machine's host, took: much of it makes a poor run."""
-    instructions: int | None
-    """Of the proxy, kernel included; None where they cannot be counted."""
+    instructions: float | None
+    """Of the proxy per request, kernel included, in another run of this load; None where they cannot be counted."""
 
     @property
     def _requests(self) -> float:
@@ -59,7 +59,7 @@ class Row:
     @property
     def thousand_instructions(self) -> float:
         """Thousand instructions per request; 0 where they were not counted."""
-        return (self.instructions or 0) / 1000 / self._requests
+        return (self.instructions or 0) / 1000
 
     @property
     def cpu_share(self) -> float:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench import procfs
 from bench.contestants.contestant import Contestant
 from bench.contestants.ours import Scene
-from bench.instructions import Instructions
-from bench.load import Wrk
+from bench.instructions import Instructions, can_count
+from bench.load import Load, Wrk
 from bench.process import BenchError
 from bench.rows import IdleRow, Row
 from bench.upstream import Upstream
 
+PAGE = "/wiki/pages/start?version=7"
+"""What is asked for where nothing else is said."""
 BROWSER = {
     # What a browser's fetch sends; without a good session it would be answered with 401, which wrk counts.
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 "
@@ -31,11 +34,21 @@ BROWSER = {
     "Sec-Fetch-Dest": "empty",
     "Cache-Control": "no-cache",
 }
+APP_COOKIE = "theme=dark"
 
 
 def cookies(token: str) -> str:
     """Return a Cookie header's value with a session token, and one cookie that is an app's."""
-    return f"theme=dark; session={token}"
+    return f"{APP_COOKIE}; session={token}"
+
+
+def in_turn(contestants: Mapping[str, Contestant], rounds: int) -> Iterator[tuple[int, str, Contestant]]:
+    """Yield each contestant once per round, each round starting with another one."""
+    names = list(contestants)
+    for number in range(rounds if names else 0):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            yield number, name, contestants[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,7 @@ class Plan:
     main_rounds: int
     """Of the first case, where the ratio is to be known best: many short rounds average out what the host does."""
     flat_rounds: int
-    """Of the cases where hardly any difference is to be seen."""
+    """Of the cases that have a bar of their own, where three rounds would be too few."""
     routes: tuple[int, ...]
     sessions: int
     records: int
@@ -107,12 +120,21 @@ class Stage:
     rows: list[Row] = field(default_factory=list)
     idle_rows: list[IdleRow] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """What could not take part because it is not installed, though it need not be."""
+    counted: dict[tuple[str, str], float | None] = field(default_factory=dict)
+    """Instructions per request of each case and variant, as far as they were counted."""
     sessions_shown: int = 0
     """How many sessions the gateway had seen in the case with many of them."""
 
-    def warm_up(self, contestant: Contestant, path: str = "/") -> None:
+    def warm_up(self, contestant: Contestant, path: str = "/", wrk: Wrk | None = None) -> None:
         """Let a contestant open its upstream connections and its interpreter find the hot code."""
-        self.wrk.run(contestant.url(path), 1)
+        (wrk or self.wrk).run(contestant.url(path), 1)
+
+    def leave_out(self, what: str, why: str) -> None:
+        """Note that something optional does not take part."""
+        self.left_out.append(f"{what}: {why}")
+        print(f"left out: {self.left_out[-1]}", flush=True)
 
     def measure(
         self,
@@ -126,15 +148,23 @@ class Stage:
         arguments: Sequence[str] = (),
         connections: int | None = None,
         upload: int = 0,
+        wrk: Wrk | None = None,
+        once: bool = False,
     ) -> Row:
-        """Run the load once and note the row; ``upload`` bytes are sent with each request."""
+        """Run the load and note the row; ``upload`` bytes are sent with each request.
+
+        ``wrk`` is another load generator than the usual one, as with the cookies of another login. ``once`` says that
+        the same load again would be another case, so that no instructions can be counted.
+        """
         if upload:
             arguments = ("upload", str(upload))
+        load_once = partial(
+            (wrk or self.wrk).run, contestant.url(path), seconds or self.plan.seconds, arguments, connections
+        )
         arrived = self.upstream.requests()
         started = time.monotonic()
         before, core_before = contestant.process.cpu_time(), procfs.core_time(self.core)
-        with Instructions(contestant.process.pid) as instructions:
-            load = self.wrk.run(contestant.url(path), seconds or self.plan.seconds, arguments, connections)
+        load = load_once()
         used = contestant.process.cpu_time() - before
         core, elapsed = procfs.core_time(self.core), time.monotonic() - started
         lost = max(0.0, core.used - core_before.used - used.total) + core.stolen - core_before.stolen
@@ -151,7 +181,7 @@ class Stage:
             contestant.process.resident_kib(),
             moved,
             lost / elapsed,
-            instructions.count,
+            None if once else self._count((case, variant), contestant, load_once),
         )
         self.rows.append(row)
         print(
@@ -160,3 +190,15 @@ class Stage:
             flush=True,
         )
         return row
+
+    def _count(self, key: tuple[str, str], contestant: Contestant, load_once: Callable[[], Load]) -> float | None:
+        """Return the instructions per request of a case and variant, counted once in a run of their own.
+
+        Counters are exchanged at each switch of threads, which virtual machines do slowly: a proxy that uses threads
+        would seem to need half as much again if both were measured in one run.
+        """
+        if key not in self.counted and can_count():
+            with Instructions(contestant.process.pid) as instructions:
+                requests = load_once().requests
+            self.counted[key] = instructions.count / requests if instructions.count and requests else None
+        return self.counted.get(key)

@@ -26,6 +26,8 @@ class Upstream:
 
     port: int
     sink_port: int
+    files: Path = Path()
+    """What is in this folder is served under ``/files/``."""
 
     def requests(self) -> int:
         """Return how many requests have arrived at the small answer and the files."""
@@ -47,7 +49,7 @@ def _config(directory: Path, port: int) -> str:
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location / {{ default_type text/plain; return 200 "{SMALL}"; }}
-        location /files/ {{ root {directory}; }}
+        location /files/ {{ root {directory}; types {{ application/json json; }} }}
         location = /status {{ stub_status; }}
     }}""",
     )
@@ -62,7 +64,7 @@ def running(directory: Path, core: int) -> Iterator[Upstream]:
     for name, size in FILES.items():
         with (files / name).open("wb") as file:
             file.truncate(size)
-    upstream = Upstream(free_port(), free_port())
+    upstream = Upstream(free_port(), free_port(), files)
     (directory / "nginx.conf").write_text(_config(directory, upstream.port), encoding="utf-8")
     sink_command = [sys.executable, "-m", "bench.sink", str(upstream.sink_port)]
     with (

@@ -13,18 +13,22 @@ COOKIE = "session"  # its name on http, where a `__Host-` prefix cannot be
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
 
 
-class _Form(HTMLParser):
-    """The named inputs of a page."""
+class Form(HTMLParser):
+    """The named inputs of a page, and where its form goes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.fields: dict[str, str] = {}
+        self.action = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a form or an input."""
         found = dict(attrs)
         name = found.get("name")
-        if tag == "input" and name:
+        if tag == "form":
+            self.action = found.get("action") or ""
+        elif tag == "input" and name:
             self.fields[name] = found.get("value") or ""
 
 
@@ -45,7 +49,7 @@ def log_in(port: int, user: str, password: str) -> str:
     try:
         connection.request("GET", f"{LOGIN}?next=/", headers=NAVIGATION)
         page = connection.getresponse()
-        form = _Form(page.read().decode())
+        form = Form(page.read().decode())
         before = cookie_pairs(page.headers.get_all("Set-Cookie") or [])
         fields = {**form.fields, "username": user, "password": password, "next": "/"}
         fields.pop("remember", None)

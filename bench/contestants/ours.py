@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 
@@ -18,11 +18,16 @@ import yaml
 from bench.contestants.contestant import Contestant
 from bench.contestants.login import log_in
 from bench.process import BenchError, Process, free_port
+from bench.provider import Client
 
 USER, PASSWORD = "alice", "benchmark only"  # the gateway runs on loopback for some seconds
 GATEWAY = [sys.executable, "-m", "gateway"]
 COMPILED = Path(__file__).resolve().parents[2] / "build" / "compiled"
 """Where `make compile` puts the same program with the way of a request compiled to C."""
+PROVIDER = "sso"
+START = f"/_gateway/oidc/{PROVIDER}/start?next=/"
+CALLBACK = f"/_gateway/oidc/{PROVIDER}/callback"
+HEADERS = {"X-Forwarded-User": "{user}", "X-Forwarded-Email": "{email}", "X-Forwarded-Groups": "{groups}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,9 @@ def route_path(index: int) -> str:
     return f"/apps/{index:04d}"
 
 
-def _routes(scene: Scene, count: int) -> list[Mapping[str, object]]:
-    app = {"upstream": f"http://127.0.0.1:{scene.upstream}", "allow": {"groups": ["staff"]}}
-    sink = {"upstream": f"http://127.0.0.1:{scene.sink}", "allow": {"groups": ["staff"]}}
+def _routes(scene: Scene, count: int, more: Mapping[str, object]) -> list[Mapping[str, object]]:
+    app = {"upstream": f"http://127.0.0.1:{scene.upstream}", "allow": {"groups": ["staff"]}, **more}
+    sink = {**app, "upstream": f"http://127.0.0.1:{scene.sink}"}
     rules = [{"path": "/admin", "allow": {"groups": ["admins"]}}]
     further = [{"name": f"app-{index:04d}", "path": route_path(index), **app} for index in range(count - 2)]
     return [
@@ -76,6 +81,12 @@ class Setup:
     workers: int = 1
     cores: str = ""
     """Where it runs, as `taskset` takes it; the contestants' core where it is empty."""
+    port: int = 0
+    """Any free one where it is 0."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Keys of the configuration that are otherwise."""
+    route: Mapping[str, object] = field(default_factory=dict)
+    """What each route has besides."""
 
 
 def write_config(scene: Scene, directory: Path, setup: Setup, port: int = 0, admin: int = 0) -> Path:
@@ -96,14 +107,26 @@ def _config(scene: Scene, directory: Path, setup: Setup, port: int, admin: int) 
         "session": {"store": setup.store, "keys": ["${BENCH_KEY}"]},
         "login": {"local": {"users": str(scene.directory / "users.yaml")}},
         "log": {"access": str(directory / "access.log"), "audit": str(directory / "audit.log")},
-        "identity": {
-            "headers": {
-                "X-Forwarded-User": "{user}",
-                "X-Forwarded-Email": "{email}",
-                "X-Forwarded-Groups": "{groups}",
-            }
-        },
-        "routes": _routes(scene, setup.routes),
+        "identity": {"headers": HEADERS},
+        "routes": _routes(scene, setup.routes, setup.route),
+        **setup.settings,
+    }
+
+
+def login_at(client: Client) -> Mapping[str, object]:
+    """Return the settings of a gateway whose people log in at a provider."""
+    return {
+        "login": {
+            "oidc": [
+                {
+                    "id": PROVIDER,
+                    "issuer": client.issuer,
+                    "client_id": client.id,
+                    "client_secret": client.secret,
+                    "scopes": list(client.scopes),
+                }
+            ]
+        }
     }
 
 
@@ -114,7 +137,7 @@ def running(scene: Scene, name: str = "ours", setup: Setup = Setup()) -> Iterato
         raise BenchError("the gateway is not compiled for this interpreter: tools/compile_hot_path.py")
     directory = scene.directory / name
     directory.mkdir()
-    port, admin = free_port(), free_port()
+    port, admin = setup.port or free_port(), free_port()
     file = write_config(scene, directory, setup, port, admin)
     env = {"BENCH_KEY": scene.key}
     if setup.compiled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +11,21 @@ from pathlib import Path
 import pytest
 
 from bench import procfs
-from bench.bars import Bar
+from bench.bars import BARS, Bar
 from bench.contestants.login import cookie_pairs
 from bench.instructions import parse_count
 from bench.load import Load, Wrk, parse_load
+from bench.logged_in import (
+    APACHE_COOKIE,
+    APACHE_REDIS,
+    BEARER,
+    COOKIE,
+    OIDC,
+    OURS_COOKIE,
+    OURS_REDIS,
+    PROGRAMS,
+    SIGNED,
+)
 from bench.process import BenchError, Process, free_port
 from bench.report import number, page, table
 from bench.rows import IdleRow, Row, ratio, spread
@@ -34,7 +46,7 @@ def row(variant: str, number: int, cpu_seconds: float, case: str = "proxying", r
         2048,
         4 * 1024**2,
         0.01,
-        2_000_000,
+        2_000.0,
     )
 
 
@@ -75,6 +87,18 @@ def test_the_children_of_a_process_belong_to_its_tree(tmp_path: Path) -> None:
         pid = process.pid
         assert pid in procfs.tree(os.getpid())
     assert pid not in procfs.tree(os.getpid())
+
+
+def test_the_work_of_children_is_counted_to_their_parent(tmp_path: Path) -> None:
+    """As that of Apache's children, who do it all."""
+    command = ["sh", "-c", "(while :; do :; done) & wait"]
+    with Process("parent", tmp_path, command, min(os.sched_getaffinity(0))) as process:
+        deadline = time.monotonic() + 30
+        while process.cpu_time().total < 0.2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        alone = procfs.parse_cpu_time(Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8"))
+        assert process.cpu_time().total >= 0.2 > alone.total
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_program_that_ends_at_its_start_is_reported_with_what_it_said(tmp_path: Path) -> None:
@@ -153,8 +177,25 @@ def test_the_page_says_which_bars_were_met_and_which_were_missed(tmp_path: Path)
     headers = {"Cookie": "session=x"}
     stage = Stage(tmp_path, 0, 1, QUICK, Wrk(1, headers), Upstream(1, 2), None, headers, rows)
     stage.idle_rows.append(IdleRow("ours", 100, 3 * 1024.0))
+    stage.leave_out("Some proxy", "not installed")
     text = page(stage, {"CPU": "two cores"}, {"gateway": "0.1.0"}, datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
     assert "| small answer, CPU, ours / nginx | ≤ 2 | 3.00 | **missed** |" in text
     assert "| small answer, CPU, ours / Caddy | ≤ 0.4 | 0.30 | met |" in text
     assert "| an idle connection, KiB | ≤ 8 | 3.00 | met |" in text
+    assert "Left out: Some proxy: not installed." in text
     assert "| **session-gateway** | 30.0 | 3.00 (3.00 – 3.00) | 15.0 | 1.50 | 2.00 |" in text
+
+
+def test_each_promise_about_logins_and_tokens_is_held_against_its_own_rows() -> None:
+    """Four figures of 0.1, 0.2, 0.3 and 0.4, each of two rows of one round."""
+    pairs = [
+        (OIDC, OURS_COOKIE, APACHE_COOKIE),
+        (OIDC, OURS_REDIS, APACHE_REDIS),
+        (PROGRAMS, BEARER, COOKIE),
+        (PROGRAMS, SIGNED, COOKIE),
+    ]
+    rows = [row(one, 0, share / 10, case) for share, (case, one, _) in enumerate(pairs, 1)]
+    rows += [row(base, 0, 1.0, case) for case, base in dict.fromkeys((case, base) for case, _, base in pairs)]
+    figures = {bar.text: value for bar in BARS if (value := bar.figure(rows, [])) is not None}
+    assert list(figures.values()) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert [bar.at_most for bar in BARS if bar.text in figures] == [0.25, 0.12, 1.2, 1.1]
