@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from gateway.core.metrics import Counters
 from gateway.core.policy import Rule
 from gateway.core.programs import Verify
+from gateway.core.refresh import Refresh
 from gateway.core.route import GATEWAY_PREFIX, Route, Router
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import ConfigError, Problem
@@ -66,6 +67,7 @@ def build_plane(
     loop: asyncio.AbstractEventLoop,
     mint: TokenMint | None,
     verify: Verify,
+    refresh: Refresh,
 ) -> DataPlane:
     """Build the data plane. Raises ConfigError where an upstream's certificate files cannot be used."""
     parts = PlaneParts(
@@ -85,6 +87,8 @@ def build_plane(
         tokens=mint,
         verify=verify,
         memory=settings.memory,
+        refresh=refresh,
+        refresh_graces={provider.id: provider.refresh_grace for provider in settings.providers},
     )
     try:
         return DataPlane(parts, loop)

@@ -11,12 +11,13 @@ import contextlib
 import io
 import pickle
 import socket
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import count
 from typing import Any
 
 from gateway.core.metrics import Counters
 from gateway.core.programs import Credential, Refused, Verdict
+from gateway.core.refresh import Refreshed as LoginOutcome
 from gateway.settings.settings import Settings
 from gateway.signing.keys import Keys
 
@@ -90,6 +91,23 @@ class Proved:
 
 
 @dataclass(frozen=True, slots=True)
+class RefreshLogin:
+    """From a worker: ask a session's identity provider again."""
+
+    number: int
+    token: str = field(repr=False)
+    """The session's, as its cookie has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefreshed:
+    """The answer to `RefreshLogin`."""
+
+    number: int
+    outcome: LoginOutcome
+
+
+@dataclass(frozen=True, slots=True)
 class Sign:
     """To a worker: sign identity tokens with these keys from now on."""
 
@@ -134,6 +152,8 @@ Message = (
     | Forget
     | Prove
     | Proved
+    | RefreshLogin
+    | LoginRefreshed
     | Sign
     | Count
     | Counted
@@ -148,7 +168,7 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, obj: object) -> Any:
         if is_dataclass(obj) and not isinstance(obj, type):
-            return type(obj), tuple(getattr(obj, field.name) for field in fields(obj) if field.init)
+            return type(obj), tuple(getattr(obj, each.name) for each in fields(obj) if each.init)
         return NotImplemented
 
 
@@ -169,6 +189,7 @@ class Channel:
         self._numbers = count()
         self._asked: dict[int, asyncio.Event] = {}
         self._verdicts: dict[int, asyncio.Future[Verdict]] = {}
+        self._outcomes: dict[int, asyncio.Future[LoginOutcome]] = {}
 
     @classmethod
     async def over(cls, sock: socket.socket) -> Channel:
@@ -216,6 +237,20 @@ class Channel:
         finally:
             del self._verdicts[number]
 
+    async def refresh_login(self, token: str, seconds: float) -> LoginOutcome:
+        """Let the parent ask a session's provider; nothing is known where it does not tell within ``seconds``."""
+        number = next(self._numbers)
+        outcome: asyncio.Future[LoginOutcome] = asyncio.get_running_loop().create_future()
+        self._outcomes[number] = outcome
+        self.send(RefreshLogin(number, token))
+        try:
+            async with asyncio.timeout(seconds):
+                return await outcome
+        except TimeoutError:
+            return LoginOutcome("later", again=RETRY_SECONDS)
+        finally:
+            del self._outcomes[number]
+
     async def receive(self) -> Message | None:
         """Return the next message; None once the other side is gone. Answers to what was asked are taken here."""
         while True:
@@ -230,6 +265,9 @@ class Channel:
             elif isinstance(message, Proved):
                 if message.number in self._verdicts and not self._verdicts[message.number].done():
                     self._verdicts[message.number].set_result(message.verdict)
+            elif isinstance(message, LoginRefreshed):
+                if message.number in self._outcomes and not self._outcomes[message.number].done():
+                    self._outcomes[message.number].set_result(message.outcome)
             else:
                 return message
 

@@ -103,5 +103,13 @@ class LoginRefused(LoginError):
     """What came back from an identity provider is no login that we accept; the text is for the log alone."""
 
 
+class GrantOver(LoginRefused):
+    """A provider takes a code or refresh token no more (RFC 6749 §5.2, ``invalid_grant``)."""
+
+
 class LoginDenied(LoginRefused):
     """The provider said who it is, or that there is nobody: the login itself was sound, but is not let in."""
+
+
+class LoginTooWeak(LoginDenied):
+    """The provider said who it is, but they logged in there in another way, or longer ago, than was asked for."""

@@ -21,6 +21,8 @@ from gateway.control.app import make_control_app
 from gateway.control.jwks import JwkSet
 from gateway.control.pages import CSP, ERRORS, error_page
 from gateway.control.parts import ControlParts
+from gateway.control.refresh_once import RefresherParts
+from gateway.control.refresher import Refresher
 from gateway.core.metrics import Counters
 from gateway.core.route import Route
 from gateway.core.session import Session
@@ -34,7 +36,7 @@ from gateway.settings.settings import Settings
 from gateway.shared import Shared
 from gateway.signed_identity import make_keeper, make_mint
 from gateway.signing.keys import Keys
-from gateway.stores import make_handovers, make_store, make_throttle
+from gateway.stores import make_handovers, make_store, make_throttle, make_vault
 from gateway.wire.target import parse_target
 from gateway.workers import WorkerProcess, Workers
 
@@ -103,6 +105,10 @@ class Generation:
         self._handovers = make_handovers(settings, shared.handovers)
         self.login = self._make_login()
         self.providers = make_logins(settings.providers)
+        self._vault = make_vault(settings, shared.waiting)
+        self._refresher = self._make_refresher()
+        self.refresh = self._refresher.refresh
+        """Asks providers again, for the data planes."""
         self._verifier = make_verifier(settings, self.login, self._throttle, shared.audit, self._forget_credentials)
         self._mint = make_mint(settings)
         self._keeper = make_keeper(settings, self._sign)
@@ -119,9 +125,10 @@ class Generation:
         start = Start(settings, self._socket_path, (), pages, CSP)
         self.planes: Planes
         if one_process:
-            self.planes = OnePlane(start, self.store, shared.access_log(settings), shared.ended, self._verifier.verify)
+            log = shared.access_log(settings)
+            self.planes = OnePlane(start, self.store, log, shared.ended, self._verifier.verify, self.refresh)
         else:
-            self.planes = Workers(start, settings.workers, ended, shared.ended, self._verifier.verify)
+            self.planes = Workers(start, settings.workers, ended, shared.ended, self._verifier.verify, self.refresh)
 
     def _sign(self, keys: Keys) -> None:
         """Sign with these keys here, as in the answers to forward-auth, and in the data planes."""
@@ -152,6 +159,18 @@ class Generation:
             clock=time.time,
         )
 
+    def _make_refresher(self) -> Refresher:
+        parts = RefresherParts(
+            store=self.store,
+            vault=self._vault,
+            logins=self.providers,
+            cookie=self.settings.session_cookie,
+            state=self._shared.refreshing,
+            audit=self._shared.audit,
+            clock=time.time,
+        )
+        return Refresher(parts)
+
     def _control_parts(self) -> ControlParts:
         settings, shared = self.settings, self._shared
         identity, mint = identity_headers(settings), self._mint
@@ -174,6 +193,7 @@ class Generation:
             public_url=settings.public_url,
             login=self.login,
             providers=self.providers,
+            vault=self._vault,
             pending_keys=KeyRing(settings.keys, os.urandom),
             throttle=self._throttle,
             audit=shared.audit,
@@ -213,6 +233,7 @@ class Generation:
     async def stop(self, drain: float, hurry: asyncio.Event) -> None:
         """Let requests in flight finish for ``drain`` seconds or until ``hurry``; then close all."""
         await self.planes.stop(drain, hurry)
+        await self._refresher.close()
         await self._verifier.close()
         if self._keeper is not None:
             await self._keeper.close()
@@ -223,4 +244,6 @@ class Generation:
             await provider.close()
         await self._throttle.close()
         await self._handovers.close()
+        if self._vault is not None:
+            await self._vault.close()
         await self.store.close()

@@ -12,6 +12,7 @@ from gateway.assembly import build_plane, control_route, make_router, server_tls
 from gateway.channel import Start
 from gateway.core.metrics import Counters
 from gateway.core.programs import Verify
+from gateway.core.refresh import Refresh
 from gateway.proxy.record import LineWriter
 from gateway.sessions.store import SessionStore
 from gateway.signed_identity import make_mint
@@ -24,7 +25,13 @@ class OnePlane:
     restarts = 0
 
     def __init__(
-        self, start: Start, store: SessionStore, access_log: LineWriter | None, ended: Counters, verify: Verify
+        self,
+        start: Start,
+        store: SessionStore,
+        access_log: LineWriter | None,
+        ended: Counters,
+        verify: Verify,
+        refresh: Refresh,
     ) -> None:
         """Build it. Raises ConfigError."""
         settings = start.settings
@@ -36,7 +43,17 @@ class OnePlane:
         self._mint = make_mint(settings)
         loop = asyncio.get_running_loop()
         self._plane = build_plane(
-            settings, router, store, start.pages, start.csp, self._counters, access_log, loop, self._mint, verify
+            settings,
+            router,
+            store,
+            start.pages,
+            start.csp,
+            self._counters,
+            access_log,
+            loop,
+            self._mint,
+            verify,
+            refresh,
         )
 
     async def start(self, listeners: list[socket.socket]) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from gateway.control.metrics import LoginCounts
+from gateway.control.refresh_once import RefreshState
 from gateway.core.metrics import Counters
 from gateway.errors import ConfigError, Problem
 from gateway.login.rights import RightsWatch
 from gateway.logs import audit_writer, open_log
 from gateway.proxy.record import LineWriter
 from gateway.sessions.handovers import MemoryHandovers
+from gateway.sessions.steady_vault import Waiting
 from gateway.settings.settings import Settings
 
 
@@ -33,6 +36,9 @@ class Shared:
         self.draining = False
         self.handovers = MemoryHandovers()
         """Sessions on their way between hosts, where they are not in Redis."""
+        self.refreshing = RefreshState(time.monotonic)
+        self.waiting: dict[str, Waiting] = {}
+        """Tokens that could not be written yet."""
         self._audit_log: LineWriter | None = open_log(settings.log.audit)
         self._access_log: LineWriter | None = None
         self.audit = audit_writer(self._audit_log)

@@ -20,10 +20,14 @@ from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.redis_handovers import RedisHandovers
 from gateway.sessions.redis_store import RedisStore, records_prefix
 from gateway.sessions.redis_values import RedisValues
+from gateway.sessions.redis_vault import RedisTokenVault
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.sqlite_store import SqliteStore
+from gateway.sessions.sqlite_vault import SqliteTokenVault
+from gateway.sessions.steady_vault import SteadyVault, Waiting
 from gateway.sessions.store import SessionStore
+from gateway.sessions.token_vault import TokenVault
 from gateway.settings.settings import Settings
 
 Announce = Callable[[], Awaitable[None]]
@@ -77,6 +81,24 @@ def make_handovers(settings: Settings, memory: Handovers) -> Handovers:
     if settings.redis is None:
         return memory
     return RedisHandovers(redis_client(settings, settings.redis), KeyRing(settings.keys, os.urandom))
+
+
+def make_vault(settings: Settings, waiting: dict[str, Waiting]) -> TokenVault | None:
+    """Return where the tokens of logins are kept: in Redis where sessions are, else in a file of this host.
+
+    None where nobody logs in at a provider. ``waiting`` outlives a reload. Raises ConfigError.
+    """
+    if not settings.providers:
+        return None
+    keys = KeyRing(settings.keys, os.urandom)
+
+    def in_file() -> TokenVault:
+        return SqliteTokenVault(settings.state_dir / "tokens.sqlite", keys, time.time, os.urandom)
+
+    if settings.redis is None:
+        return SteadyVault(_opened(settings, in_file), waiting, time.time)
+    client = redis_client(settings, settings.redis)
+    return SteadyVault(RedisTokenVault(client, keys, time.time, os.urandom), waiting, time.time)
 
 
 def redis_client(settings: Settings, address: RedisAddress, *, follow: str = "") -> RedisClient:

@@ -134,6 +134,7 @@ class Supervisor:
             gather=self._count,
             counters=lambda: self._counters,
             logins=self._shared.logins,
+            refreshes=self._shared.refreshing.counts,
             draining=lambda: self._shared.draining,
             version=__version__,
         )

@@ -35,6 +35,7 @@ from gateway.channel import (
 )
 from gateway.core.metrics import Counters
 from gateway.core.programs import Credential, Verdict
+from gateway.core.refresh import Refreshed as LoginOutcome
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.logs import open_log, set_up_logging
 from gateway.proxy.record import LineWriter
@@ -49,6 +50,8 @@ ANNOUNCE_TIME = 1.0
 """Seconds that ending a session waits for the others to have taken note of it."""
 PROVE_TIME = 6.0
 """Seconds to wait for the parent to verify a credential; it has a shorter time for it."""
+REFRESH_TIME = 15.0
+"""The same for a session's provider to be asked again."""
 _log = logging.getLogger("gateway.worker")
 
 
@@ -81,6 +84,7 @@ class Worker:
             loop,
             self._mint,
             self._prove,
+            self._refresh_login,
         )
 
     async def run(self) -> None:
@@ -139,6 +143,12 @@ class Worker:
     async def _prove(self, credential: Credential) -> Verdict:
         """Ask the parent whose a credential is."""
         return await self._channel.prove(credential, PROVE_TIME)
+
+    # Logins at identity providers
+
+    async def _refresh_login(self, token: str) -> LoginOutcome:
+        """Let the parent ask a session's provider again."""
+        return await self._channel.refresh_login(token, REFRESH_TIME)
 
     # What others have ended
 

@@ -19,18 +19,21 @@ from gateway.channel import (
     Drain,
     Failed,
     Leave,
+    LoginRefreshed,
     Message,
     Prove,
     Proved,
     Ready,
     Refresh,
     Refreshed,
+    RefreshLogin,
     Sign,
     Start,
     StopAccepting,
 )
 from gateway.core.metrics import Counters
 from gateway.core.programs import Credential, Verify
+from gateway.core.refresh import Refresh as AskProvider
 from gateway.errors import ConfigError, Problem
 from gateway.signing.keys import Keys
 
@@ -54,7 +57,9 @@ Relay = Callable[["WorkerProcess"], Awaitable[None]]
 class WorkerProcess:
     """One worker's process."""
 
-    def __init__(self, process: Process, channel: Channel, number: int, relay: Relay, verify: Verify) -> None:
+    def __init__(
+        self, process: Process, channel: Channel, number: int, relay: Relay, verify: Verify, refresh: AskProvider
+    ) -> None:
         self.number = number
         self.process = process
         self.channel = channel
@@ -63,12 +68,15 @@ class WorkerProcess:
         self.problems: tuple[str, ...] = ()
         self._relay = relay
         self._verify = verify
+        self._refresh = refresh
         self._told = asyncio.Event()
         self._counted = asyncio.Event()
         self._relays: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def spawn(cls, start: Start, number: int, relay: Relay, verify: Verify) -> WorkerProcess:
+    async def spawn(
+        cls, start: Start, number: int, relay: Relay, verify: Verify, refresh: AskProvider
+    ) -> WorkerProcess:
         """Start one; it is not ready yet."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -82,7 +90,7 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(), *start.listeners),
                 env={**MALLOC, **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
-        worker = cls(process, await Channel.over(ours), number, relay, verify)
+        worker = cls(process, await Channel.over(ours), number, relay, verify, refresh)
         worker.channel.send(start)
         return worker
 
@@ -111,6 +119,8 @@ class WorkerProcess:
                 self._begin(self._pass_on(message.number))
             case Prove():
                 self._begin(self._prove(message.number, message.credential))
+            case RefreshLogin():
+                self._begin(self._refresh_login(message.number, message.token))
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="relay")
@@ -123,6 +133,9 @@ class WorkerProcess:
 
     async def _prove(self, number: int, credential: Credential) -> None:
         self.channel.send(Proved(number, await self._verify(credential)))
+
+    async def _refresh_login(self, number: int, token: str) -> None:
+        self.channel.send(LoginRefreshed(number, await self._refresh(token)))
 
     async def until_ready(self) -> bool:
         """Tell whether it serves, once that is known."""
@@ -148,11 +161,14 @@ class WorkerProcess:
 class Workers:
     """The workers of one version of the configuration."""
 
-    def __init__(self, start: Start, number: int, relay: Relay, ended: Counters, verify: Verify) -> None:
+    def __init__(
+        self, start: Start, number: int, relay: Relay, ended: Counters, verify: Verify, refresh: AskProvider
+    ) -> None:
         self._start = start
         self._number = number
         self._relay = relay
         self._verify = verify
+        self._refresh = refresh
         self._ended = ended
         """Where the counts of workers that have ended go."""
         self._stopping = False
@@ -195,7 +211,7 @@ class Workers:
         """Run one process until it ends; return why it did. ``serves`` is set once it is ready."""
         start = self._start
         try:
-            worker = await WorkerProcess.spawn(start, number, self._relay, self._verify)
+            worker = await WorkerProcess.spawn(start, number, self._relay, self._verify, self._refresh)
         except OSError as error:
             return [f"worker {number} cannot be started: {error.strerror or error}"]
         self._running[number] = worker

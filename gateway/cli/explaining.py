@@ -15,14 +15,17 @@ from gateway.cli.common import config_option, load, tells_problems
 
 if TYPE_CHECKING:
     from gateway.core.policy import Address
+    from gateway.core.provider import ProviderSession
     from gateway.core.route import Route
     from gateway.core.session import Session
+    from gateway.core.step_up import StepUp
     from gateway.settings import Settings
 
 VERDICTS = {
     "forward": "forward",
     "login": "login: a browser is sent to the login page, a program gets 401",
     "refuse": "refuse with 403",
+    "step-up": "step-up: a browser is sent to sign in again, a program gets 401",
 }
 PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
@@ -34,6 +37,8 @@ PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 @click.option("--email", metavar="ADDRESS", help="The user's address.")
 @click.option("--claim", "claims", multiple=True, metavar="NAME=VALUE", help="A claim of the user; may be repeated.")
 @click.option("--provider", metavar="ID", help="How the user logged in; password without it.")
+@click.option("--acr", metavar="NAME", help="The way (acr) in which the user logged in there, for step_up.")
+@click.option("--age", metavar="TIME", help="How long ago the user logged in, as 10m; just now without it.")
 @click.option("--address", metavar="IP", help="The address of the client, for rules with networks.")
 @click.argument("method")
 @click.argument("url")
@@ -45,6 +50,8 @@ def explain(
     email: str | None,
     claims: tuple[str, ...],
     provider: str | None,
+    acr: str | None,
+    age: str | None,
     address: str | None,
     method: str,
     url: str,
@@ -60,15 +67,18 @@ def explain(
     gateway explain --user alice GET /admin
     gateway explain --user carol --group staff GET https://wiki.example.com/page
     gateway explain --user carol --provider sso --claim level=3 GET /admin
+    gateway explain --user carol --provider sso --acr mfa --age 10m GET /payroll
     """  # noqa: D301 -- the \b keeps click from filling the lines after it
     settings = load(config)
-    if user is None and (claims or provider):
-        raise click.UsageError("--claim and --provider say something about a user: give --user too")
+    if user is None and (claims or provider or acr or age):
+        raise click.UsageError("--claim, --provider, --acr and --age say something about a user: give --user too")
+    if acr and not provider:
+        raise click.UsageError("--acr is what a provider says: give --provider too")
     session = session_of(settings, user, groups, email)
     if session is not None:
         told = replace(session.identity, claims=claims_of(claims), method=provider or session.identity.method)
-        session = replace(session, identity=told)
-    for name, value in explained(settings, session, method.upper(), url, client_of(address)):
+        session = replace(session, identity=told, login=login_of(provider, acr, told.user))
+    for name, value in explained(settings, session, method.upper(), url, client_of(address), seconds_of(age)):
         click.echo(f"{name + ':':<12} {value}")
 
 
@@ -80,6 +90,24 @@ def client_of(text: str | None) -> Address | None:
     if text and address is None:
         raise click.BadParameter(f"{text!r} is no IP address", param_hint="--address")
     return address
+
+
+def seconds_of(text: str | None) -> float:
+    """Return the time given with ``--age``."""
+    from gateway.settings.misfit import Misfit
+    from gateway.settings.values import duration_or_zero
+
+    try:
+        return duration_or_zero(text or "0s")
+    except Misfit as error:
+        raise click.BadParameter(f"{text!r} is not {error}", param_hint="--age") from None
+
+
+def login_of(provider: str | None, acr: str | None, user: str) -> ProviderSession | None:
+    """Return what remains of a login that was made at a provider when the session began."""
+    from gateway.core.provider import ProviderSession
+
+    return ProviderSession(provider, "", user, acr=acr or "", auth_time=0.0) if provider else None
 
 
 def claims_of(texts: tuple[str, ...]) -> dict[str, object]:
@@ -121,7 +149,7 @@ def session_of(settings: Settings, user: str | None, groups: tuple[str, ...], em
 
 
 def explained(
-    settings: Settings, session: Session | None, method: str, url: str, client: Address | None
+    settings: Settings, session: Session | None, method: str, url: str, client: Address | None, now: float
 ) -> list[tuple[str, str]]:
     """Return what happens to a request, as names and values; the steps are those of a request's way."""
     from gateway.assembly import control_route, make_router
@@ -152,11 +180,23 @@ def explained(
     rule = route.rule_for(target.path, method)
     if any(hosts.find(r) is not route or route.rule_for(r, method) is not rule for r in target.readings):
         return [*found, ("verdict", "refused with 400: read in another way, the path leads to another route or rule")]
-    ruling = judge(route, session, target.path, method, client)
+    ruling = judge(route, session, target.path, method, client, now)
     found += [("verdict", f"{VERDICTS[ruling.verdict.value]} ({ruling.reason})"), ("decided by", ruling.where)]
+    if ruling.step_up is not None:
+        found.append(("step-up", needed(ruling.step_up)))
     if ruling.verdict is Verdict.FORWARD and not route.control:
         found += forwarded(settings, session, route)
     return found
+
+
+def needed(step_up: StepUp) -> str:
+    """Return what a login must be like, in words."""
+    from gateway.settings.values import duration_text
+
+    texts = [f"acr {' or '.join(step_up.acr_values)}"] if step_up.acr_values else []
+    if step_up.max_age is not None:
+        texts.append(f"a login at most {duration_text(step_up.max_age)} ago")
+    return ", ".join(texts)
 
 
 def forwarded(settings: Settings, session: Session | None, route: Route) -> list[tuple[str, str]]:

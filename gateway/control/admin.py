@@ -24,7 +24,7 @@ class AdminViews:
 
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
-        self._metrics = MetricsPage(parts.counters, parts.run, parts.logins, parts.version)
+        self._metrics = MetricsPage(parts.counters, parts.run, parts.logins, parts.refreshes, parts.version)
 
     async def healthz(self, request: web.Request) -> web.Response:
         """Say that the process answers; nothing else is asked, so that no orchestrator restarts it in vain."""

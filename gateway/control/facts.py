@@ -101,15 +101,19 @@ def is_page_load(request: web.Request) -> bool:
     return headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
 
 
-def login_path(next_url: str) -> str:
-    """Return the path of the login page that leads on to ``next_url``."""
-    return f"{LOGIN_PATH}?next={quote(next_url, safe='/')}"
+def login_path(next_url: str, step_up: str = "") -> str:
+    """Return the path of the login page that leads on to ``next_url``; ``step_up`` names what asks for more."""
+    return f"{LOGIN_PATH}?next={quote(next_url, safe='/')}{_asked(step_up)}"
 
 
-def start_path(provider: str, next_url: str) -> str:
+def start_path(provider: str, next_url: str, step_up: str = "") -> str:
     """Return where a login at a provider begins that leads on to ``next_url``."""
-    more = f"?next={quote(next_url, safe='/')}" if next_url else ""
+    more = f"?next={quote(next_url, safe='/')}{_asked(step_up)}" if next_url or step_up else ""
     return f"{OIDC_PATH}/{provider}/start{more}"
+
+
+def _asked(step_up: str) -> str:
+    return f"&step_up={quote(step_up)}" if step_up else ""
 
 
 def audit_event(

@@ -42,9 +42,10 @@ def encoded(value: bytes) -> str:
     return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
 
 
-def start_url(host: str, browser: str, next_url: str) -> str:
-    """Return the path on ``public_url`` that hands a session to ``host``."""
-    return f"{START_PATH}?to={host}&browser={browser}&next={quote(next_url, safe=_PLAIN)}"
+def start_url(host: str, browser: str, next_url: str, step_up: str = "") -> str:
+    """Return the path on ``public_url`` that hands a session to ``host``, one that is enough for ``step_up``."""
+    asked = f"&step_up={quote(step_up)}" if step_up else ""
+    return f"{START_PATH}?to={host}&browser={browser}&next={quote(next_url, safe=_PLAIN)}{asked}"
 
 
 class Questions:

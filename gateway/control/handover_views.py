@@ -9,6 +9,7 @@ from aiohttp import web
 from markupsafe import escape
 
 from gateway.control.answers import page, redirect
+from gateway.control.asking import STEP_UP
 from gateway.control.facts import LOGIN_PATH, SESSION_HEADER, audit_event, host_name, host_of, login_path, request_id_of
 from gateway.control.handover import HANDOVER_PATH, encoded, start_url
 from gateway.control.middleware import AUDIT
@@ -56,17 +57,19 @@ async def start_handover(request: web.Request) -> web.Response:
     if not site.takes_over(host) or not _BROWSER.fullmatch(browser):
         raise web.HTTPBadRequest
     next_url = site.kept_next(request, request.query.get("next", ""))
-    session = await current_session(request)
-    if session is None:
-        here = start_url(host, browser, next_url)
-        if site.parts.session_cookie.same_site == "strict" and _AGAIN not in request.query:
+    session, asking = await current_session(request), site.asking(request)
+    step_up = asking.name if asking is not None else ""
+    if not site.is_enough(session, asking):
+        here = start_url(host, browser, next_url, step_up)
+        if session is None and site.parts.session_cookie.same_site == "strict" and _AGAIN not in request.query:
             # Browsers withhold the cookie from what another site led here; from our own page they do not.
             return _bare(page(ContinuePage(host_of(request), f"{here}&{_AGAIN}=1", "One moment").render()))
-        return _bare(redirect(login_path(here), 302))
+        return _bare(redirect(login_path(here, step_up), 302))
     code = encoded(site.parts.random(CODE_BYTES))
     token = request.headers[SESSION_HEADER]
     await site.parts.handovers.put(code, Handover(token, host, browser, next_url))
-    return _bare(redirect(f"{site.origin_of(host)}{HANDOVER_PATH}?code={code}"))
+    more = f"&{STEP_UP}={step_up}" if step_up else ""
+    return _bare(redirect(f"{site.origin_of(host)}{HANDOVER_PATH}?code={code}{more}"))
 
 
 async def finish_handover(request: web.Request) -> web.Response:
@@ -76,8 +79,10 @@ async def finish_handover(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     handover = await site.parts.handovers.take(request.query.get("code", ""))
     asked = site.questions.find(request, handover.browser) if handover else None
-    if await current_session(request) is not None:
-        # Another tab was faster, or the page was loaded again: nobody's session is changed for another.
+    session = await current_session(request)
+    if session is not None and (not asked or site.is_enough(session, site.asking(request))):
+        # Another tab was faster, or the page was loaded again: nobody's session is changed for another, but for one
+        # that is enough where theirs is not.
         return _bare(redirect(site.next_url(request, handover.next_url if handover and asked else "")))
     if handover is None:
         return _refused(request, OVER)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from gateway.control.answers import page, redirect
+from gateway.control.asking import CHOOSE, STEP_UP, Asking
 from gateway.control.csrf import FIELD
 from gateway.control.facts import (
     audit_event,
@@ -28,7 +29,7 @@ from gateway.core.audit import AuditKind
 from gateway.core.device import device_label
 from gateway.core.identity import Identity
 from gateway.core.provider import ProviderSession
-from gateway.core.session import SESSION_ID_BYTES, start_session
+from gateway.core.session import SESSION_ID_BYTES, Session, start_session
 from gateway.errors import BadCredentials, LoginBusy, TooManyAttempts
 from gateway.login.method import LoginMethod
 from gateway.login.throttle import Attempt, client_network
@@ -56,6 +57,8 @@ class Entry:
     password: str = ""
     next_url: str = ""
     remember: bool = False
+    step_up: str = ""
+    """What asks for more than a login, as addresses name it."""
 
     @classmethod
     def of(cls, form: dict[str, str]) -> Entry:
@@ -65,17 +68,27 @@ class Entry:
             password=form.get("password", ""),
             next_url=form.get("next", ""),
             remember=form.get("remember", "") not in ("", "0", "false"),
+            step_up=form.get(STEP_UP, ""),
         )
+
+    @classmethod
+    def again(cls, next_url: str, session: Session | None, asking: Asking | None) -> Entry:
+        """Fill in what is known of somebody who is signed in, and is to sign in again as whoever they are."""
+        step_up = asking.name if asking is not None else ""
+        if session is None or session.login is not None:
+            return cls(next_url=next_url, step_up=step_up)
+        return cls(session.user, next_url=next_url, remember=session.remembered, step_up=step_up)
 
 
 async def show_login(request: web.Request) -> web.Response:
-    """Show the login page; somebody who is signed in already goes on at once."""
+    """Show the login page; somebody who is signed in already, and well enough, goes on at once."""
     site = request.app[SITE]
-    entry = Entry(next_url=request.query.get("next", ""))
-    if await current_session(request) is not None:
+    session, asking = await current_session(request), site.asking(request)
+    entry = Entry.again(request.query.get("next", ""), session, asking)
+    if site.is_enough(session, asking):
         return redirect(site.next_url(request, entry.next_url))
     if site.login_elsewhere(request):
-        return redirect(site.login_url(request, site.next_url(request, entry.next_url)), 302)
+        return redirect(site.login_url(request, site.next_url(request, entry.next_url), entry.step_up), 302)
     signed_out = SIGNED_OUT in request.query
     notice = "You are signed out." if signed_out else ""
     if HERE not in request.query and is_page_load(request) and site.hands_over(request):
@@ -83,18 +96,31 @@ async def show_login(request: web.Request) -> web.Response:
             # Not at once: somebody else's session on public_url would be here before they look up.
             return _login_page(request, entry, notice=notice, elsewhere=True)
         if not site.questions.are_in_vain(request):
-            return ask_for_session(request, entry.next_url)
+            return ask_for_session(request, entry.next_url, step_up=entry.step_up)
         return _login_page(request, entry, error=NOT_KEPT)
+    if session is not None and asking is not None and (provider := _same_provider(request, session, asking)):
+        return redirect(start_path(provider, site.kept_next(request, entry.next_url), asking.name))
     return _login_page(request, entry, notice=notice)
 
 
-def ask_for_session(request: web.Request, next_url: str, provider: str = "") -> web.Response:
-    """Send the browser to ``public_url`` for its session there, or a login: on the page, or with a provider."""
+def _same_provider(request: web.Request, session: Session, asking: Asking) -> str:
+    """Return the provider that a session began at, if that can be asked for a better one at once; else nothing."""
+    if session.login is None or CHOOSE in request.query:
+        return ""
+    login = request.app[SITE].parts.providers.get(session.login.provider)
+    return login.provider.id if login is not None and asking.takes(login) and login.is_up() else ""
+
+
+def ask_for_session(request: web.Request, next_url: str, provider: str = "", step_up: str = "") -> web.Response:
+    """Send the browser to ``public_url`` for its session there, or a login: on the page, or with a provider.
+
+    ``step_up`` names what the session is to be enough for.
+    """
     site = request.app[SITE]
     response = redirect("", 302)
     browser = site.questions.ask(request, response, site.parts.clock())
-    path = start_url(host_name(host_of(request)), browser, site.kept_next(request, next_url))
-    response.headers[hdrs.LOCATION] = site.on_public_url(start_path(provider, path) if provider else path)
+    path = start_url(host_name(host_of(request)), browser, site.kept_next(request, next_url), step_up)
+    response.headers[hdrs.LOCATION] = site.on_public_url(start_path(provider, path, step_up) if provider else path)
     return response
 
 
@@ -139,8 +165,8 @@ async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> Iden
 
 async def begin_session(
     request: web.Request, identity: Identity, *, remember: bool = False, login: ProviderSession | None = None
-) -> None:
-    """Begin a session under a new id; whatever session there was ends when it is saved."""
+) -> Session:
+    """Begin a session under a new id, and return it; whatever session there was ends when it is saved."""
     parts = request.app[SITE].parts
     now = parts.clock()
     session = start_session(
@@ -157,6 +183,7 @@ async def begin_session(
     request[AUDIT] = audit_event(
         request, "login", now, user=identity.user, reason=identity.method, session=session.handle
     )
+    return session
 
 
 def _refused(request: web.Request, entry: Entry, refusal: str) -> web.Response:
@@ -196,6 +223,7 @@ def _login_page(
 ) -> web.Response:
     site = request.app[SITE]
     next_url = site.kept_next(request, entry.next_url)
+    asking = site.asking_for(entry.step_up)
     request[BROWSER] = browser = site.csrf.browser(request) or site.csrf.new_browser()
     shown = LoginPage(
         site=site.destination(request, next_url),
@@ -206,15 +234,19 @@ def _login_page(
         remembered=entry.remember,
         error=error,
         notice=notice,
-        possible=site.parts.login is not None,
-        providers=_buttons(site, next_url),
+        possible=site.parts.login is not None and (asking is None or asking.takes_password()),
+        providers=_buttons(site, next_url, asking),
+        step_up=asking.name if asking is not None else "",
+        reason=asking.reason() if asking is not None else "",
         elsewhere=login_path(next_url) if elsewhere else "",
     )
     return page(shown.render(), status, csp=site.form_csp, retry_after=retry_after)
 
 
-def _buttons(site: Site, next_url: str) -> tuple[ProviderButton, ...]:
+def _buttons(site: Site, next_url: str, asking: Asking | None) -> tuple[ProviderButton, ...]:
+    step_up = asking.name if asking is not None else ""
     return tuple(
-        ProviderButton(login.provider.name or login.provider.id, start_path(provider, next_url), login.is_up())
+        ProviderButton(login.provider.name or login.provider.id, start_path(provider, next_url, step_up), login.is_up())
         for provider, login in site.parts.providers.items()
+        if asking is None or asking.takes(login)
     )

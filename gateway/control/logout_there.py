@@ -13,9 +13,9 @@ from gateway.control.login_views import SIGNED_OUT
 from gateway.control.oidc_views import login_of
 from gateway.control.pages import ContinuePage
 from gateway.control.site import SITE
-from gateway.core.provider import ProviderSession
+from gateway.core.provider import ProviderTokens
 from gateway.core.session import Session
-from gateway.errors import BadToken, ProviderDown
+from gateway.errors import BadToken, ProviderDown, StoreUnavailable
 from gateway.login.redirect import RedirectLogin
 
 PURPOSE = "signed out"
@@ -28,20 +28,34 @@ PATIENCE = 2.0
 _log = logging.getLogger("gateway.control")
 
 
-def leave_provider(request: web.Request, session: Session | None, signed_out: str) -> web.Response | None:
+async def leave_provider(request: web.Request, session: Session | None, signed_out: str) -> web.Response | None:
     """Return what leads a browser out of its provider as well and back to ``signed_out``; None where nothing does."""
     parts = request.app[SITE].parts
     remains = session.login if session is not None else None
     login = parts.providers.get(remains.provider) if remains is not None else None
-    if login is None or remains is None:
+    if session is None or login is None or remains is None:
         return None
-    _give_back(request.app, login, remains)
+    tokens = await _taken(request, session)
+    _give_back(request.app, login, tokens)
     return_to = request.app[SITE].on_public_url(f"{OIDC_PATH}/{login.provider.id}/signed-out")
-    there = login.end_session_url(remains, return_to, _state(request, signed_out))
+    there = login.end_session_url(remains, tokens, return_to, _state(request, signed_out))
     if there is None:
         return None
     # Not a redirect: Chromium holds that of a form against form-action, and providers redirect to where they like.
     return page(ContinuePage(host_of(request), there, title="Signing you out").render())
+
+
+async def _taken(request: web.Request, session: Session) -> ProviderTokens:
+    """Take the tokens of a session out of the vault; none where that fails, for a logout waits for nobody."""
+    vault = request.app[SITE].parts.vault
+    kept = None
+    if vault is not None:
+        try:
+            kept = await vault.get(session)
+            await vault.drop(session)
+        except StoreUnavailable as error:
+            _log.warning("the tokens of a session that ends stay where they are: %s", error)
+    return kept.tokens if kept is not None else ProviderTokens()
 
 
 def _state(request: web.Request, signed_out: str) -> str:
@@ -54,18 +68,18 @@ def _state(request: web.Request, signed_out: str) -> str:
     return keys.seal(PURPOSE, signed_out.encode("utf-8", "replace"))
 
 
-def _give_back(app: web.Application, login: RedirectLogin, remains: ProviderSession) -> None:
+def _give_back(app: web.Application, login: RedirectLogin, tokens: ProviderTokens) -> None:
     """Give back the tokens in the background: nobody waits for that."""
-    if not remains.refresh_token and not remains.access_token:
+    if not tokens.refresh_token and not tokens.access_token:
         return
 
     async def revoke() -> None:
         try:
-            await login.revoke(remains)
+            await login.revoke(tokens)
         except ProviderDown as error:
-            _log.warning("the provider %s did not take back a token: %s", remains.provider, error)
+            _log.warning("the provider %s did not take back a token: %s", login.provider.id, error)
         except Exception:  # noqa: BLE001 - the logout is done; what became of the token, the log tells
-            _log.exception("a token could not be given back to the provider %s", remains.provider)
+            _log.exception("a token could not be given back to the provider %s", login.provider.id)
 
     task = asyncio.get_running_loop().create_task(revoke(), name="give back tokens")
     app[REVOKING].add(task)

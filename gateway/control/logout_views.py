@@ -49,7 +49,7 @@ async def leave(request: web.Request, session: Session | None, next_url: str = "
     """End the caller's session with the answer, which leads to the login page, or to its provider before."""
     await sign_out(request)
     signed_out = _signed_out(request, next_url)
-    response = leave_provider(request, session, signed_out) or redirect(signed_out)
+    response = await leave_provider(request, session, signed_out) or redirect(signed_out)
     # What the apps let the browser keep is not for who sits there next, nor for its back button.
     response.headers["Clear-Site-Data"] = '"cache"'
     request.app[SITE].questions.forget(request, response)

@@ -16,6 +16,7 @@ from gateway.core.metrics import LATENCY_BOUNDS, Counters, RunState, is_count
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OUTCOMES = ("success", "failure", "throttled", "busy", "csrf", "error")
+REFRESH_OUTCOMES = ("refreshed", "ended", "failed")
 _STORE_HELP = "Of the session store, all processes together."
 _BUCKETS = [*(str(bound) for bound in LATENCY_BOUNDS), "+Inf"]
 
@@ -35,6 +36,21 @@ class LoginCounts:
         return dict(self._by_outcome)
 
 
+class RefreshCounts:
+    """Token calls that were to refresh a login, by provider and outcome, since the start."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def count(self, provider: str, outcome: str) -> None:
+        """Count one call; ``outcome`` is one of `REFRESH_OUTCOMES`."""
+        self._counts.update({(provider, each): int(each == outcome) for each in REFRESH_OUTCOMES})
+
+    def by_provider(self) -> dict[tuple[str, str], int]:
+        """Return the counts by provider and outcome, those that are zero too."""
+        return dict(self._counts)
+
+
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """How the session store is at a scrape."""
@@ -49,10 +65,18 @@ class GatewayCollector(Collector):
 
     store: StoreState | None = None
 
-    def __init__(self, counters: Callable[[], Counters], run: RunState, logins: LoginCounts, version: str) -> None:
+    def __init__(
+        self,
+        counters: Callable[[], Counters],
+        run: RunState,
+        logins: LoginCounts,
+        refreshes: RefreshCounts,
+        version: str,
+    ) -> None:
         self._counters = counters
         self._run = run
         self._logins = logins
+        self._refreshes = refreshes
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
@@ -67,9 +91,19 @@ class GatewayCollector(Collector):
         for outcome, count in self._logins.by_outcome().items():
             logins.add_metric([outcome], count)
         yield logins
+        yield _of_refreshes(self._refreshes)
         build = GaugeMetricFamily("gateway_build_info", "Always 1; the labels tell.", labels=["version", "python"])
         build.add_metric([self._version, platform.python_version()], 1)
         yield build
+
+
+def _of_refreshes(counts: RefreshCounts) -> Metric:
+    family = CounterMetricFamily(
+        "gateway_token_refreshes", "Calls to refresh a login, by outcome.", labels=["provider", "outcome"]
+    )
+    for labels, count in counts.by_provider().items():
+        family.add_metric(list(labels), count)
+    return family
 
 
 def _of_routes(counters: Counters) -> Iterator[Metric]:
@@ -140,9 +174,16 @@ def _of_store(state: StoreState, of_workers: Mapping[str, float]) -> Iterator[Me
 class MetricsPage:
     """What ``/metrics`` answers with."""
 
-    def __init__(self, counters: Callable[[], Counters], run: RunState, logins: LoginCounts, version: str) -> None:
+    def __init__(
+        self,
+        counters: Callable[[], Counters],
+        run: RunState,
+        logins: LoginCounts,
+        refreshes: RefreshCounts,
+        version: str,
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._collector = GatewayCollector(counters, run, logins, version)
+        self._collector = GatewayCollector(counters, run, logins, refreshes, version)
         self._registry.register(self._collector)
         ProcessCollector(registry=self._registry)
 

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from markupsafe import escape
 
 from gateway.control.answers import page, problem, redirect
+from gateway.control.asking import CHOOSE
 from gateway.control.facts import (
     LOGIN_PATH,
     OIDC_PATH,
@@ -16,6 +17,7 @@ from gateway.control.facts import (
     audit_event,
     host_of,
     is_navigation,
+    login_path,
     request_id_of,
     scheme_of,
     start_path,
@@ -26,10 +28,10 @@ from gateway.control.middleware import RETRY_SECONDS
 from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
-from gateway.core.provider import ProviderSession
-from gateway.errors import LoginDenied, LoginRefused, ProviderDown
-from gateway.login.redirect import SECRET_BYTES, PendingLogin, RedirectLogin
-from gateway.sessions.store import can_list
+from gateway.core.session import Session
+from gateway.errors import LoginDenied, LoginRefused, LoginTooWeak, ProviderDown
+from gateway.login.redirect import SECRET_BYTES, Asked, PendingLogin, Proof, RedirectLogin
+from gateway.sessions.token_vault import KeptLogin
 
 MAX_QUERY = 16 * 1024
 _log = logging.getLogger("gateway.control")
@@ -58,28 +60,36 @@ DENIED = Trouble(
     "The sign-in at {name} was cancelled, or your account there may not enter. Whoever runs this site can tell.",
 )
 DOWN = Trouble(502, "{name} does not work", "It gave no valid answer, so you are not signed in. Try again in a moment.")
+TOO_WEAK = Trouble(
+    403,
+    "That sign-in is not enough",
+    "{route} needs a stronger or fresher sign-in than {name} gave. Nothing has changed: what was open to you still is.",
+)
 AWAY = Trouble(503, "{name} is not reachable", "Signing in there is not possible right now. Try again in a moment.")
+
+LINKS = (("Sign in", LOGIN_PATH), ("Your apps", PORTAL_PATH))
 
 
 async def begin_login(request: web.Request) -> web.Response:
     """Send the browser to the provider; on another host than that of ``public_url``, to the latter first."""
     site = request.app[SITE]
     login = login_of(request)
-    next_url = site.next_url(request, request.query.get("next", ""))
-    if await current_session(request) is not None:
+    next_url, asking = site.next_url(request, request.query.get("next", "")), site.asking(request)
+    if site.is_enough(await current_session(request), asking):
         return redirect(next_url)
+    step_up = asking.name if asking is not None else ""
     if site.hands_over(request):
-        return ask_for_session(request, request.query.get("next", ""), login.provider.id)
+        return ask_for_session(request, request.query.get("next", ""), login.provider.id, step_up)
     if not site.is_public_host(request):
         if next_url.startswith("/"):
             next_url = f"{scheme_of(request)}://{host_of(request)}{next_url}"
-        return redirect(site.on_public_url(start_path(login.provider.id, next_url)), 302)
-    return await _begin(request, login, next_url)
+        return redirect(site.on_public_url(start_path(login.provider.id, next_url, step_up)), 302)
+    return await _begin(request, login, next_url, asking.asked() if asking is not None else Asked())
 
 
-async def _begin(request: web.Request, login: RedirectLogin, next_url: str) -> web.Response:
+async def _begin(request: web.Request, login: RedirectLogin, next_url: str, asked: Asked) -> web.Response:
     site, now = request.app[SITE], request.app[SITE].parts.clock()
-    pending = PendingLogin(login.provider.id, site.parts.random(SECRET_BYTES), next_url, now)
+    pending = PendingLogin(login.provider.id, site.parts.random(SECRET_BYTES), next_url, now, asked)
     try:
         location = await login.begin(pending, _redirect_uri(request, login))
     except ProviderDown as error:
@@ -105,24 +115,25 @@ async def finish_login(request: web.Request) -> web.Response:
         if pending.provider != login.provider.id:
             raise LoginRefused(f"the answer to a login at {pending.provider!r}")
         proof = await login.finish(pending, answer, _redirect_uri(request, login))
+    except LoginTooWeak as error:
+        response = _too_weak(request, login, pending, error)
     except (LoginRefused, ProviderDown) as error:
         response = _failed(request, login, error)
     else:
-        await begin_session(request, proof.identity, login=_kept(request, proof.session))
+        session = await begin_session(request, proof.identity, login=proof.session)
+        await _keep(request, session, proof)
         response = _lead_on(request, pending.next_url)
     response.headers.add(hdrs.SET_COOKIE, site.pending.cookie(logins, now))
     return response
 
 
-def _kept(request: web.Request, login: ProviderSession) -> ProviderSession:
-    """Return what a session keeps of a login: no tokens where it travels in cookies, which they would fill.
-
-    The access token is of use only to end it, and that the refresh token ends it as well (RFC 7009 §2.1).
-    """
+async def _keep(request: web.Request, session: Session, proof: Proof) -> None:
+    """Keep the tokens of a login where only this session leads to them. Raises StoreUnavailable."""
     parts = request.app[SITE].parts
-    if not can_list(parts.store) or parts.providers[login.provider].provider.kind == "github":
-        return login.without_tokens()
-    return replace(login, access_token="") if login.refresh_token else login
+    refresh = parts.providers[proof.session.provider].provider.refresh
+    tokens = proof.tokens.worth_keeping(refresh=refresh)
+    if parts.vault is not None and not tokens.is_empty():
+        await parts.vault.put(session, KeptLogin(proof.identity, proof.session, tokens))
 
 
 def login_of(request: web.Request) -> RedirectLogin:
@@ -159,6 +170,17 @@ def _lead_on(request: web.Request, next_url: str) -> web.Response:
     return page(ContinuePage(host_of(request), location).render())
 
 
+def _too_weak(request: web.Request, login: RedirectLogin, pending: PendingLogin, error: LoginTooWeak) -> web.Response:
+    """Say that a login was not what a route asks for; from here it goes on by hand only, or it would in circles."""
+    asking = request.app[SITE].asking_for(pending.asked.step_up)
+    if asking is None:
+        return _failed(request, login, error)
+    trouble = replace(TOO_WEAK, detail=TOO_WEAK.detail.replace("{route}", asking.title))
+    another = f"{login_path(pending.next_url, asking.name)}&{CHOOSE}=1"
+    links = (("Try another way", another), ("Your apps", PORTAL_PATH))
+    return _trouble(request, login, trouble, str(error), links=links)
+
+
 def _failed(request: web.Request, login: RedirectLogin, error: LoginRefused | ProviderDown) -> web.Response:
     if isinstance(error, LoginDenied):
         return _trouble(request, login, DENIED, str(error))
@@ -170,7 +192,12 @@ def _failed(request: web.Request, login: RedirectLogin, error: LoginRefused | Pr
 
 
 def _trouble(
-    request: web.Request, login: RedirectLogin, trouble: Trouble, reason: str, outcome: str = "failure"
+    request: web.Request,
+    login: RedirectLogin,
+    trouble: Trouble,
+    reason: str,
+    outcome: str = "failure",
+    links: tuple[tuple[str, str], ...] = LINKS,
 ) -> web.Response:
     """Report a login that came to nothing, and say so without repeating anything of the request."""
     parts, provider = request.app[SITE].parts, login.provider
@@ -179,9 +206,8 @@ def _trouble(
     parts.audit(audit_event(request, "login_failed", parts.clock(), reason=reason))
     parts.logins.count(outcome)
     name = provider.name or provider.id
-    title, detail = trouble.title.format(name=name), trouble.detail.format(name=name)
+    title, detail = trouble.title.replace("{name}", name), trouble.detail.replace("{name}", name)
     if not is_navigation(request):
         return problem(request, trouble.status, detail)
-    links = (("Sign in", LOGIN_PATH), ("Your apps", PORTAL_PATH))
     html = error_page(trouble.status, title=title, detail=detail, links=links).decode("utf-8")
     return page(html.replace(REQUEST_ID_MARK, str(escape(request_id_of(request)))), trouble.status)

@@ -148,6 +148,10 @@ class LoginPage:
     possible: bool = True
     """Whether there are users with passwords, and so a form."""
     providers: tuple[ProviderButton, ...] = ()
+    step_up: str = ""
+    """What asks for more than a login, as addresses name it."""
+    reason: str = ""
+    """Why it does, in a sentence."""
     elsewhere: str = ""
     """Where one signs in, if it is not here: then the page has a link in place of the form."""
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.control.jwks import JwkSet
-from gateway.control.metrics import LoginCounts
+from gateway.control.metrics import LoginCounts, RefreshCounts
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.metrics import Counters, RunState
@@ -20,6 +20,7 @@ from gateway.login.throttle import LoginThrottle
 from gateway.sessions.handovers import Handovers, MemoryHandovers
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import SessionStore
+from gateway.sessions.token_vault import TokenVault
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class ControlParts:
     """Ways to log in elsewhere, by the provider's id, in the order of their buttons. Who made them starts them."""
     pending_keys: KeyRing | None = field(default=None, repr=False)
     """Seals logins in progress into the browser; needed where there are providers."""
+    vault: TokenVault | None = None
+    """Keeps the tokens of logins; needed where there are providers. Who made it closes it."""
     jwks: JwkSet | None = None
     """The keys of the signed identity, where there is one."""
     handovers: Handovers = field(default_factory=MemoryHandovers)
@@ -76,6 +79,7 @@ class AdminParts:
     token: Callable[[], str | None] = field(repr=False)
     """What the admin API asks for; None lets in programs of this machine."""
     run: RunState = field(default_factory=RunState)
+    refreshes: RefreshCounts = field(default_factory=RefreshCounts)
     gather: Callable[[], Awaitable[None]] = _nothing
     """Brings the counters up to date."""
     clock: Callable[[], float] = time.time

@@ -79,7 +79,7 @@ def _dumped(logins: Sequence[PendingLogin]) -> bytes:
             b64encode(login.secret).decode("ascii"),
             login.next_url if len(login.next_url) <= MAX_NEXT else "/",
             login.begun,
-            [list(login.asked.acr_values), login.asked.max_age, login.asked.prompt],
+            [list(login.asked.acr_values), login.asked.max_age, login.asked.prompt, login.asked.step_up],
         ]
         for login in logins
     ]
@@ -90,8 +90,8 @@ def _parsed(data: bytes) -> list[PendingLogin]:
     """Return what was sealed. Raises BadToken for another shape, as of another version."""
     try:
         found = []
-        for provider, secret, next_url, begun, (acr_values, max_age, prompt) in json.loads(data):
-            asked = Asked(tuple(acr_values), max_age, prompt)
+        for provider, secret, next_url, begun, (acr_values, max_age, prompt, step_up) in json.loads(data):
+            asked = Asked(tuple(acr_values), max_age, prompt, step_up)
             login = PendingLogin(provider, b64decode(secret), next_url, float(begun), asked)
             if len(login.secret) != SECRET_BYTES or not isinstance(provider, str) or not isinstance(next_url, str):
                 raise ValueError

@@ -104,7 +104,9 @@ class StoreStorage(AbstractStorage):
     async def _cookies_for(self, request: web.Request, old: Session | None, new: Session, held: int) -> list[str]:
         """Store a session; return its cookies, and the removal of those that the old one filled beyond them."""
         opened = request[ADOPTED] if ADOPTED in request else await self._store.replace(old, new)
-        if old is not None:
+        if old is not None and old.id != new.id:
+            if ADOPTED in request:
+                await self._store.revoke(old)
             request[REPLACED] = old
         now = self._clock()
         max_age = max(0, int(new.expires - now)) if new.remembered else None

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
+from gateway.control.asking import STEP_UP, Asking, asking_routes
 from gateway.control.csrf import CsrfGuard
 from gateway.control.facts import PORTAL_PATH, client_of, host_name, host_of, login_path, scheme_of
 from gateway.control.handover import START_PATH, Questions
@@ -34,6 +35,7 @@ class Site:
         self.pending = PendingLogins(parts.pending_keys, secure=parts.session_cookie.secure)
         self.questions = Questions(secure=parts.session_cookie.secure, random=parts.random)
         self.logout_tokens = UsedOnce()
+        self._asking = asking_routes(parts.router.routes)
         public = urlsplit(parts.public_url)
         self._public_scheme = public.scheme
         self._public_host = host_name(public.netloc)
@@ -105,18 +107,30 @@ class Site:
             return ""
         return self._public_origin
 
-    def login_url(self, request: web.Request, next_url: str) -> str:
+    def asking(self, request: web.Request) -> Asking | None:
+        """Return what asks for more than a login, as far as the address names something that does."""
+        return self._asking.get(request.query.get(STEP_UP, ""))
+
+    def asking_for(self, name: str) -> Asking | None:
+        """Return what is named so, or None."""
+        return self._asking.get(name)
+
+    def is_enough(self, session: Session | None, asking: Asking | None) -> bool:
+        """Tell whether there is nothing to log in for."""
+        return session is not None and (asking is None or asking.is_met(session, self.parts.clock()))
+
+    def login_url(self, request: web.Request, next_url: str, step_up: str = "") -> str:
         """Return where to log in so as to come back to a safe URL, or a path of this host."""
         elsewhere = self.login_elsewhere(request)
         if elsewhere and next_url.startswith("/"):
             next_url = f"{scheme_of(request)}://{host_of(request)}{next_url}"
-        return elsewhere + login_path(next_url)
+        return elsewhere + login_path(next_url, step_up)
 
-    def login_url_of(self, scheme: str, host: str, target: str) -> str:
+    def login_url_of(self, scheme: str, host: str, target: str, step_up: str = "") -> str:
         """Return the absolute URL of the login that leads to a target on one of our hosts."""
         if self.parts.session_cookie.domain:
-            return self._public_origin + login_path(f"{scheme}://{host}{target}")
-        return f"{scheme}://{host}{login_path(target)}"
+            return self._public_origin + login_path(f"{scheme}://{host}{target}", step_up)
+        return f"{scheme}://{host}{login_path(target, step_up)}"
 
     def link_to(self, request: web.Request, route: Route) -> str | None:
         """Return a link to an app: on this host if it is served here, else on its own; None if there is none."""
@@ -131,9 +145,9 @@ class Site:
         return self.origin_of(host) + path
 
     def may_open(self, request: web.Request, session: Session | None, route: Route) -> bool:
-        """Tell whether a GET of the route's own path would be forwarded."""
-        ruling = judge(route, session, route.path, "GET", client_of(request))
-        return ruling.verdict is Verdict.FORWARD
+        """Tell whether a GET of the route's own path would be forwarded, if need be after another login."""
+        ruling = judge(route, session, route.path, "GET", client_of(request), self.parts.clock())
+        return ruling.verdict in (Verdict.FORWARD, Verdict.STEP_UP)
 
 
 SITE = web.AppKey("site", Site)

@@ -14,7 +14,7 @@ from gateway.control.answers import failure, problem
 from gateway.control.facts import ORIGINAL_HOST, ORIGINAL_METHOD, ORIGINAL_URI, client_of, host_name, scheme_of
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE, Site
-from gateway.core.gate import Verdict, judge
+from gateway.core.gate import Ruling, Verdict, judge
 from gateway.core.route import Route
 from gateway.errors import GatewayError
 
@@ -51,13 +51,13 @@ async def verify(request: web.Request) -> web.Response:
     if route is None:
         return failure(request, 403)
     session = await current_session(request)
-    ruling = judge(route, session, paths[0], asked.method, client_of(request))
+    ruling = judge(route, session, paths[0], asked.method, client_of(request), site.parts.clock())
     if ruling.verdict is Verdict.FORWARD:
         headers = site.parts.identity_headers(session, route) if session else []
         return web.Response(status=200, headers=headers)
-    if ruling.verdict is Verdict.LOGIN:
-        return _login(request, site, asked)
-    return failure(request, 403)
+    if ruling.verdict is Verdict.REFUSE:
+        return failure(request, 403)
+    return _login(request, site, asked, ruling)
 
 
 def _asked(request: web.Request) -> Asked | None:
@@ -82,10 +82,12 @@ def _route(site: Site, asked: Asked, paths: tuple[str, ...]) -> Route | None:
     return route
 
 
-def _login(request: web.Request, site: Site, asked: Asked) -> web.Response:
+def _login(request: web.Request, site: Site, asked: Asked, ruling: Ruling) -> web.Response:
     """Return 401 with the login's address, twice: clients follow ``Location`` only if their proxy makes it a 302."""
-    login = site.login_url_of(scheme_of(request), asked.host, asked.target)
-    response = problem(request, 401, "This needs a login.", login=login)
+    step_up = ruling.step_up.name if ruling.step_up is not None else ""
+    login = site.login_url_of(scheme_of(request), asked.host, asked.target, step_up)
+    detail = "This needs a login." if ruling.verdict is Verdict.LOGIN else "This needs a stronger or fresher login."
+    response = problem(request, 401, detail, login=login)
     response.headers[hdrs.LOCATION] = login
     response.headers[LOGIN_HEADER] = login
     return response

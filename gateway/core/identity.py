@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Identity:
     """A person or program that has proved who it is.
 
-    A value: nobody changes one. Not `frozen` for the reason of `Session`.
+    A value: nobody changes one. Not `frozen`, and made by hand, for the reason of `Session`.
     """
 
     user: str
@@ -21,3 +21,19 @@ class Identity:
     """How the proof was given: ``password``, later the name of a provider."""
     claims: Mapping[str, object] = field(default_factory=dict)
     """Further facts by name; JSON values only."""
+
+    def __init__(
+        self,
+        user: str,
+        name: str = "",
+        email: str = "",
+        groups: tuple[str, ...] = (),
+        method: str = "password",
+        claims: Mapping[str, object] | None = None,
+    ) -> None:
+        self.user = user
+        self.name = name
+        self.email = email
+        self.groups = groups
+        self.method = method
+        self.claims = {} if claims is None else claims

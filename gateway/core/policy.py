@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from gateway.core.claims import ClaimCondition
 from gateway.core.identity import Identity
+from gateway.core.step_up import StepUp
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -69,6 +70,8 @@ class Rule:
     methods: frozenset[str] = frozenset()
     public: bool = False
     allow: Allow = field(default_factory=Allow)
+    step_up: StepUp | None = None
+    """The login that it takes beyond being allowed; None: any."""
 
     def covers(self, path: str, method: str) -> bool:
         """Tell whether the rule speaks of this request."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gateway.core.identity import Identity
-from gateway.core.provider import Provider
+from gateway.core.provider import Provider, ProviderSession
 
 BASIC = "basic"
 """The source that is the local users' passwords (RFC 7617)."""
@@ -71,6 +71,8 @@ class Verified:
     """When that was found out, seconds since the epoch."""
     until: float
     """How long it may be remembered."""
+    login: ProviderSession | None = None
+    """The login that it comes from, for a token; None for what proves itself each time it is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,13 +97,17 @@ class Provider:
     unverified_email: bool = False
     ca: str = ""
     """PEM file of the authorities to trust in place of the system's."""
+    refresh: bool = True
+    """Whether a refresh token is kept and used, where one is given."""
+    refresh_grace: float = 3600.0
+    """How long after its access token's end a session goes on while the provider does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderSession:
-    """What remains of a login at a provider: for refreshing, for logging out there, for being logged out from there.
+    """What remains of a login at a provider: for logging out there, for being logged out from there.
 
-    Times are seconds since the epoch. The tokens are secret: where this is stored, it is sealed.
+    Times are seconds since the epoch. Nothing here is secret: the tokens are kept apart, as `ProviderTokens`.
     """
 
     provider: str
@@ -116,15 +120,10 @@ class ProviderSession:
     acr: str = ""
     auth_time: float | None = None
     """When they logged in there, where it said so."""
-    id_token: str = field(default="", repr=False)
-    """For ``id_token_hint``."""
-    access_token: str = field(default="", repr=False)
     access_expires: float | None = None
-    refresh_token: str = field(default="", repr=False)
-
-    def without_tokens(self) -> ProviderSession:
-        """Return what is small and not secret: enough to be logged out from there."""
-        return replace(self, id_token="", access_token="", access_expires=None, refresh_token="")
+    """When what the provider told is no longer to be relied on; None where it cannot be refreshed."""
+    refresh_at: float | None = None
+    """From when on the provider is to be asked again; None with `access_expires`."""
 
     def marks(self) -> tuple[str, str]:
         """Return by what it is found when it ends there: a mark of the login, and one of the person."""
@@ -133,6 +132,30 @@ class ProviderSession:
             login_mark(self.provider, self.issuer, login, self.sid or self.subject),
             login_mark(self.provider, self.issuer, "sub", self.subject),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTokens:
+    """What the token endpoint gave. All but the time is secret, and never part of a session."""
+
+    id_token: str = field(default="", repr=False)
+    """For ``id_token_hint``."""
+    access_token: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+    access_expires: float | None = None
+    """When the access token ends, seconds since the epoch, where the provider said so."""
+
+    def worth_keeping(self, *, refresh: bool) -> ProviderTokens:
+        """Return what is of use later; ``refresh`` tells whether a refresh token is.
+
+        The access token only serves to end the login there, and that the refresh token does as well (RFC 7009 §2.1).
+        """
+        refresh_token = self.refresh_token if refresh else ""
+        return replace(self, access_token="" if refresh_token else self.access_token, refresh_token=refresh_token)
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to keep."""
+        return not (self.id_token or self.access_token or self.refresh_token)
 
 
 NO_SID = "sub without sid"

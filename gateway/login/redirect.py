@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
 
 from gateway.core.identity import Identity
-from gateway.core.provider import Provider, ProviderSession
+from gateway.core.provider import Provider, ProviderSession, ProviderTokens
 
 SECRET_BYTES = 32
 
@@ -25,6 +25,8 @@ class Asked:
     acr_values: tuple[str, ...] = ()
     max_age: float | None = None
     prompt: str = ""
+    step_up: str = ""
+    """For what, as `StepUp.name` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,15 @@ class Proof:
 
     identity: Identity
     session: ProviderSession
+    tokens: ProviderTokens = field(default_factory=ProviderTokens)
+
+
+Keep = Callable[[ProviderTokens], Awaitable[None]]
+"""Takes new tokens into safety: the ones before may be good no more."""
+
+
+async def keep_nothing(_: ProviderTokens) -> None:
+    """Keep nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,19 @@ class RedirectLogin(Protocol):
         believed; ProviderDown where the provider does not do its part within `FINISH_SECONDS`.
         """
 
-    def end_session_url(self, session: ProviderSession, return_to: str, state: str = "") -> str | None:
+    async def refresh(
+        self, session: ProviderSession, tokens: ProviderTokens, identity: Identity, keep: Keep = keep_nothing
+    ) -> Proof:
+        """Return who somebody is now, out of what their login left behind (RFC 6749 §6, OIDC Core §12).
+
+        ``keep`` is awaited as soon as there are new tokens, whatever becomes of the rest. Raises GrantOver where the
+        provider refreshes the login no more; LoginDenied where that is nobody we let in any more, or somebody else;
+        LoginRefused and ProviderDown as `finish` does, and then nothing is known.
+        """
+
+    def end_session_url(
+        self, session: ProviderSession, tokens: ProviderTokens, return_to: str, state: str = ""
+    ) -> str | None:
         """Return where a browser ends its session at the provider too, or None where there is no such place.
 
         From there it comes to ``return_to``, with the ``state`` if there is one.
@@ -121,8 +144,8 @@ class RedirectLogin(Protocol):
         Raises LoginRefused where it is not to be believed, ProviderDown where that cannot be found out.
         """
 
-    async def revoke(self, session: ProviderSession) -> None:
-        """Give back the tokens of a session (RFC 7009), where the provider takes them. Raises ProviderDown."""
+    async def revoke(self, tokens: ProviderTokens) -> None:
+        """Give back the tokens of a login (RFC 7009), where the provider takes them. Raises ProviderDown."""
 
 
 FINISH_SECONDS = 4.5

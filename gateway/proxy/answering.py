@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from gateway.core.gate import Verdict
+from gateway.core.policy import Rule
+from gateway.core.step_up import StepUp
 from gateway.errors import UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.credentials import NotProved, Presented
@@ -11,7 +14,7 @@ from gateway.proxy.downstream import Downstream
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.record import access_line
 from gateway.sessions.store import Opened
-from gateway.wire.authorization import bearer_error
+from gateway.wire.authorization import bearer_error, step_up_error
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import login_url, wants_page
 
@@ -42,13 +45,32 @@ class Answering:
         self.error = ""
         self.upstream_took: float | None = None
 
-    def _ask_for_login(self) -> bool:
+    def _turn_away(self, verdict: Verdict, rule: Rule, presented: Presented | None) -> bool:
+        """Answer a request that is not forwarded."""
+        if verdict is Verdict.REFUSE:
+            return self._refuse(presented)
+        # Somebody who is not logged in is asked for the right login at once, not for two.
+        if presented is None or rule.step_up is None:
+            return self._ask_for_login(rule.step_up)
+        return self._ask_for_better(presented, rule.step_up)
+
+    def _ask_for_login(self, step_up: StepUp | None) -> bool:
         """Send a browser to the login page, and tell a program where it is."""
         plane, head = self.plane, self.head
-        location = login_url(head, plane.login_page, outgoing.scheme(self.client, head))
+        asked = step_up.name if step_up is not None else ""
+        location = login_url(head, plane.login_page, outgoing.scheme(self.client, head), asked)
         if wants_page(head) and not head.upgrade:
             return self._answer(302, (b"Location: " + location,))
         return self._answer(401, (b"X-Gateway-Login: " + location, *self._challenges()))
+
+    def _ask_for_better(self, presented: Presented, step_up: StepUp) -> bool:
+        """Refuse a credential that is right, but not enough (RFC 9470 §3).
+
+        Its sender is not led to a page: who has logged in there would send the same credential again.
+        """
+        if presented.scheme != "bearer":
+            return self._answer(403)
+        return self._answer(401, step_up_error(presented.accepts.challenges, step_up))
 
     def _challenges(self) -> tuple[bytes, ...]:
         """Return what the route asks programs for. A page is not told of Basic: its browser would ask its user."""

@@ -20,7 +20,7 @@ from gateway.proxy.plane import Plane
 from gateway.proxy.record import access_line
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import TunnelSide, UpstreamConn
-from gateway.sessions.store import Opened
+from gateway.proxy.watched import Watched
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, find_head_end
 from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
@@ -44,8 +44,8 @@ class Downstream(ClientTransport):
     """A client's connection."""
 
     __slots__ = (
-        "_buffer", "_ended", "_in_bulk", "_paused", "_serving", "_task", "_waiter", "forwarded", "idle_since",
-        "opened", "peer", "peer_text", "peer_trusted", "presented", "sink", "store_grace", "upload", "upstream",
+        "_buffer", "_ended", "_in_bulk", "_paused", "_serving", "_task", "_waiter", "bearer", "forwarded", "idle_since",
+        "peer", "peer_text", "peer_trusted", "sink", "upload", "upstream", "watched",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
@@ -58,12 +58,10 @@ class Downstream(ClientTransport):
         """A tunnel that takes all bytes from now on."""
         self.forwarded: dict[bytes, bytes] = {}
         """Forwarded header lines by Host value, made once per connection."""
-        self.opened: Opened | None = None
-        """The session of the exchange under way, for the sweep that ends what was revoked."""
-        self.store_grace: float | None = None
-        """For how long that session may go on without its store, by its route, seconds; None: as configured."""
-        self.presented: Presented | None = None
-        """The credential in place of a session, for the same."""
+        self.bearer: Presented | None = None
+        """The token that its last request presented, so that the next one's is known by comparing."""
+        self.watched: Watched | None = None
+        """What is open for a session, for the sweep that ends what may go on no more."""
         self.idle_since = plane.now
         """Since when it waits for a request, loop time."""
         self.upstream: UpstreamConn | None = None
@@ -362,14 +360,9 @@ class Downstream(ClientTransport):
 
     # The end
 
-    def watch(self, opened: Opened | None, presented: Presented | None, store_grace: float | None) -> None:
-        """Let the sweep end what is open once its session is over, or the credential it has in place of one."""
-        self.opened = opened
-        self.presented = presented
-        self.store_grace = store_grace
-
     def end_stream(self) -> None:
-        """End what is open for a session that is over: close a tunnel, cut an answer."""
+        """End what may go on no more: close a tunnel, cut an answer."""
+        self.watched = None
         if self.sink is not None:
             self.sink.end(POLICY_VIOLATION)
         else:

@@ -9,6 +9,7 @@ from time import perf_counter
 from gateway.core.gate import Verdict, rule_verdict
 from gateway.core.policy import Rule
 from gateway.core.retry import may_replay
+from gateway.core.route import GATEWAY_PREFIX
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.answering import Answering
@@ -21,6 +22,7 @@ from gateway.proxy.relay import Relay, answer_body
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import UpstreamConn
+from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened
 from gateway.wire import websocket
 from gateway.wire.cookies import PickedCookies
@@ -30,6 +32,8 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
 EVENT_STREAM = b"text/event-stream"
+LOGOUT_PATH = f"{GATEWAY_PREFIX}/logout"
+"""Whoever is too long without a word of their provider may still leave."""
 OWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REFUSALS = frozenset({400, 404, 405, 413, 415})
 """What our own pages answer to requests that nobody sends by mistake; the connection ends with them."""
@@ -59,14 +63,14 @@ class Exchange(Answering):
                 self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
             elif cookies.token is not None:
                 opened = plane.store.peek(cookies.token)
-                if opened is None or opened.until <= plane.wall:
-                    opened = await self._load(cookies.token, plan, rule)
+                if opened is None or opened.until <= plane.wall or opened.refresh_at <= plane.wall:
+                    opened = await self._load(cookies.token, opened, plan, rule)
                 elif cookies.line:
                     plane.cookies.remember(cookies, opened.token)
                 self.opened = opened
             verdict = self._verdict(rule)
             if verdict is not Verdict.FORWARD:
-                return self._ask_for_login() if verdict is Verdict.LOGIN else self._refuse(self.presented)
+                return self._turn_away(verdict, rule, self.presented)
             if head.unusual:
                 self._check_extras(plan)
             pools = plan.pools_in_turn(plane.now)
@@ -78,7 +82,7 @@ class Exchange(Answering):
                 answer = await self._ask(upstream, plan, cookies)
             self.upstream_took = perf_counter() - self.upstream_started
             if answer.status == 101:
-                return await self._tunnel(plan, upstream, answer)
+                return await self._tunnel(plan, rule, upstream, answer)
             framing, data = self._answer_head(plan, answer)
             # Nearly every answer is here as a whole already: it goes out in one write, without a relay.
             body = upstream.take_rest(framing.size)
@@ -87,7 +91,7 @@ class Exchange(Answering):
                 self.sent = len(body)
                 reusable = True
             else:
-                reusable = await self._stream(plan, upstream, answer, framing, data)
+                reusable = await self._stream(plan, rule, upstream, answer, framing, data)
             self._give_back(upstream, reusable=reusable and answer.keeps_alive())
             return not framing.close
         except (RequestError, BadSyntax) as error:
@@ -104,7 +108,7 @@ class Exchange(Answering):
         finally:
             if self.client.upstream is not None:
                 self._give_back(self.client.upstream, reusable=False)
-            self.client.opened = None
+            self.client.watched = None
             self._record()
 
     # 2: the route
@@ -132,20 +136,31 @@ class Exchange(Answering):
 
     # 3: the session
 
-    async def _load(self, token: str, plan: RoutePlan, rule: Rule) -> Opened | None:
-        """Open a session that is not in memory. Raises StoreUnavailable unless the rule is public anyway."""
+    async def _load(self, token: str, opened: Opened | None, plan: RoutePlan, rule: Rule) -> Opened | None:
+        """Open a session that is not in memory; ask its provider again where that is due.
+
+        Raises StoreUnavailable unless the rule is public anyway.
+        """
+        plane = self.plane
         try:
-            return await self.plane.store.load(token, self.plane.wall, grace=plan.route.store_grace)
+            if opened is None or opened.until <= plane.wall:
+                opened = await plane.store.load(token, plane.wall, grace=plan.route.store_grace)
         except BadToken:
             return None
         except StoreUnavailable:
             if rule.public:
                 return None
             raise
+        if opened.refresh_at <= plane.wall and not (plan.route.control and self.head.path == LOGOUT_PATH):
+            return await plane.logins.current(opened)
+        return opened
 
     def _credential(self, accepts: Accepts) -> Presented | None:
         """Return the credential that counts in place of a cookie, kept from the upstream. Raises RequestError."""
-        presented = self.plane.credentials.presented(accepts, self.head)
+        presented = self.client.bearer
+        if presented is None or not presented.is_repeated(accepts, self.head.credentials):
+            presented = self.plane.credentials.presented(accepts, self.head)
+            self.client.bearer = presented if presented is not None and presented.scheme == "bearer" else None
         if presented is not None and not accepts.keeps:
             self.head.credentials = ()
         self.presented = presented
@@ -169,7 +184,7 @@ class Exchange(Answering):
         address = outgoing.client_address(client, self.head) if rule.allow.networks else None
         if opened is not None and opened.renew_at <= self.plane.wall:
             self.plane.renew(opened)
-        return rule_verdict(rule, opened.session if opened else None, self.head.method, address)
+        return rule_verdict(rule, opened.session if opened else None, self.head.method, address, self.plane.wall)
 
     def _check_extras(self, plan: RoutePlan) -> None:
         """Check upgrade, expectation, loop and body size. Raises RequestError or BadSyntax."""
@@ -288,7 +303,13 @@ class Exchange(Answering):
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
 
     async def _stream(
-        self, plan: RoutePlan, upstream: UpstreamConn, answer: AnswerHead, framing: AnswerFraming, data: bytes
+        self,
+        plan: RoutePlan,
+        rule: Rule,
+        upstream: UpstreamConn,
+        answer: AnswerHead,
+        framing: AnswerFraming,
+        data: bytes,
     ) -> bool:
         """Relay a body as it comes; return whether the upstream's connection can be used again."""
         limits = self.plane.limits
@@ -303,13 +324,20 @@ class Exchange(Answering):
         )
         try:
             if not relay.start(data) and relay.finished is not None:
-                self.client.watch(self.opened, self.presented, plan.route.store_grace)
+                self._watch(plan, rule)
                 await relay.finished
         finally:
             self.sent = relay.sent
         return not relay.surplus and not isinstance(body, UntilClose)
 
-    async def _tunnel(self, plan: RoutePlan, upstream: UpstreamConn, answer: AnswerHead) -> bool:
+    def _watch(self, plan: RoutePlan, rule: Rule) -> None:
+        """Let the sweep end what stays open once its session is over, or may have it no more."""
+        client, opened = self.client, self.opened
+        if opened is not None:
+            address = outgoing.client_address(client, self.head) if rule.allow.networks else None
+            client.watched = Watched(opened, self.presented, plan.route.store_grace, rule, self.head.method, address)
+
+    async def _tunnel(self, plan: RoutePlan, rule: Rule, upstream: UpstreamConn, answer: AnswerHead) -> bool:
         """Join the two connections until one closes. Raises UpstreamError for a 101 that must not be."""
         plane = self.plane
         if not self.upgrading:
@@ -325,7 +353,7 @@ class Exchange(Answering):
         upstream.pool.detach()
         self.client.upstream = None
         plane.counters.tunnels += 1
-        self.client.watch(self.opened, self.presented, plan.route.store_grace)
+        self._watch(plan, rule)
         try:
             tunnel.start(websocket.switching_head(answer))
             await tunnel.finished

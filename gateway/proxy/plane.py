@@ -15,14 +15,17 @@ from gateway.core.limits import Limits
 from gateway.core.metrics import Counters
 from gateway.core.peer import TrustedProxies
 from gateway.core.programs import Verify
+from gateway.core.refresh import Refresh
 from gateway.core.route import Router
 from gateway.core.session import Lifetimes
 from gateway.errors import SessionError
-from gateway.proxy.credentials import Credentials, Presented, verify_nothing
+from gateway.proxy.credentials import Credentials, verify_nothing
 from gateway.proxy.plan import RoutePlan, TokenLines
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.record import Clock, LineWriter
+from gateway.proxy.refreshing import Logins, ask_nobody
 from gateway.proxy.upstream_conn import UpstreamConn
+from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened, SessionStore
 from gateway.wire.cookies import CookiePicker, KnownCookies
 from gateway.wire.head import AnswerParser, RequestParser
@@ -61,6 +64,10 @@ class PlaneParts:
     counters: Counters = field(default_factory=Counters)
     tokens: TokenLines | None = None
     """Makes the signed identity tokens, where routes want them."""
+    refresh: Refresh = ask_nobody
+    """Who is asked about sessions whose providers are to be asked again."""
+    refresh_graces: Mapping[str, float] = field(default_factory=dict)
+    """By provider, for how many seconds sessions go on without that after their access token's end."""
 
 
 class Client(Protocol):
@@ -70,11 +77,8 @@ class Client(Protocol):
     stall_deadline: float
     on_expire: Callable[[], None]
     upstream: UpstreamConn | None
-    opened: Opened | None
-    """The session behind a stream that is open."""
-    store_grace: float | None
-    presented: Presented | None
-    """The credential that it has in place of a session, if that is so."""
+    watched: Watched | None
+    """What is open for a session."""
     idle_since: float
     lingering: bool
     requests: int
@@ -87,7 +91,7 @@ class Client(Protocol):
         """Close between two requests."""
 
     def end_stream(self) -> None:
-        """End what is open for a session that is over."""
+        """End what may go on no more."""
 
     def end_tunnel(self) -> None:
         """Close a tunnel because the gateway stops."""
@@ -131,6 +135,7 @@ class Plane:
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
         self._renewals: set[asyncio.Task[None]] = set()
         self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
+        self.logins = Logins(parts.refresh, parts.refresh_graces, parts.store, parts.wall_clock, loop)
         answers = AnswerParser(parts.limits, parts.identity.names() | parts.dropped_answer_names)
         self.pools = UpstreamPools(answers, parts.limits, loop)
         self.plans = self._make_plans()
@@ -187,7 +192,10 @@ class Plane:
 
     async def _renew(self, opened: Opened) -> None:
         try:
-            opened.renewed = await self.store.save(opened.session.touched(self.wall), opened.token)
+            saved = await self.store.save(opened.session.touched(self.wall), opened.token)
+            if opened.renewed is None:
+                # Else it was refreshed meanwhile, and this is what it was before.
+                opened.renewed = saved
         except SessionError as error:
             self.log.warning("a session could not be renewed: %s", error)
         finally:

@@ -12,6 +12,7 @@ from gateway.proxy.credentials import NotProved
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.plane import Client, Plane, PlaneParts
+from gateway.proxy.watched import Watched
 
 SWEEP_EVERY = 0.25
 SESSION_CHECK_EVERY = 1.0
@@ -77,10 +78,8 @@ class DataPlane(Plane):
             if upstream is not None and upstream.deadline <= now:
                 upstream.deadline = NEVER
                 upstream.fail(UpstreamError(504, "the upstream did not answer in time", sent=True))
-        if check_sessions and self._rechecking is None:
-            suspects = [client for client in self.clients if self._is_in_doubt(client)]
-            if suspects:
-                self._rechecking = self.loop.create_task(self._recheck(suspects), name="recheck")
+        if check_sessions:
+            self._check_sessions([client for client in self.clients if client.watched is not None])
         self.pools.sweep(now)
         if self.access_log is not None:
             self.access_log.flush()
@@ -88,13 +87,26 @@ class DataPlane(Plane):
 
     # Sessions behind open connections
 
-    def _is_in_doubt(self, client: Client) -> bool:
+    def _check_sessions(self, clients: list[Client]) -> None:
+        """End what may go on no more; where that is not known, begin to find out."""
+        suspects: list[Client] = []
+        for client in clients:
+            watched = client.watched
+            if watched is None:
+                continue
+            if not self._may_go_on(watched):
+                self.log.info("a connection is closed, for its session may not have it any more")
+                client.end_stream()
+            elif self._rechecking is None and self._is_in_doubt(watched):
+                suspects.append(client)
+        if suspects:
+            self._rechecking = self.loop.create_task(self._recheck(suspects), name="recheck")
+
+    def _is_in_doubt(self, watched: Watched) -> bool:
         """Tell whether the session of an open stream is not in memory as it was: ended, changed, run out, forgotten."""
-        if client.opened is None:
-            return False
-        if client.presented is not None:
-            return self.credentials.peek(client.presented, self.wall) is not client.opened
-        latest = client.opened.latest()
+        if watched.presented is not None:
+            return self.credentials.peek(watched.presented, self.wall) is not watched.opened
+        latest = watched.opened.latest()
         if latest.doubtful or self.store.peek(latest.token) is not latest:
             return True
         return self.store.is_over(latest, self.wall)
@@ -104,31 +116,35 @@ class DataPlane(Plane):
         try:
             for start in range(0, len(clients), RECHECKED_AT_ONCE):
                 some = clients[start : start + RECHECKED_AT_ONCE]
-                await asyncio.gather(*[self._recheck_one(client) for client in some if client.opened is not None])
+                await asyncio.gather(*[self._recheck_one(client) for client in some])
         finally:
             self._rechecking = None
 
     async def _recheck_one(self, client: Client) -> None:
-        opened = client.opened
-        if opened is None:
+        watched = client.watched
+        if watched is None:
             return
-        latest = opened.latest()
+        latest = watched.opened.latest()
         try:
-            if client.presented is not None:
-                found = await self.credentials.prove(client.presented, self.wall)
+            if watched.presented is not None:
+                found = await self.credentials.prove(watched.presented, self.wall)
             else:
-                found = await self.store.load(latest.token, self.wall, grace=client.store_grace)
+                found = await self.store.load(latest.token, self.wall, grace=watched.store_grace)
         except (SessionError, NotProved) as error:
             self.log.info("a connection is closed, for its session is over: %s", error)
-            if client.opened is opened:
-                client.opened = None
+            if client.watched is watched:
                 client.end_stream()
             return
-        if client.presented is not None:
-            if client.opened is opened:
-                client.opened = found
+        if watched.presented is not None:
+            watched.opened = found
         elif found is not latest and latest.renewed is None:
             latest.renewed = found
+
+    def _may_go_on(self, watched: Watched) -> bool:
+        """Tell whether what is open may stay so by what the session's provider told last; ask it where that is due."""
+        if watched.presented is None and self.logins.is_too_old(watched.opened.latest()) and watched.needs_session():
+            return False
+        return watched.is_allowed()
 
     # The end
 
@@ -179,6 +195,7 @@ class DataPlane(Plane):
     async def close(self) -> None:
         """Give everything back."""
         await self.drain(0)
+        self.logins.close()
         for task in (self._sweeping, self._rechecking):
             if task is not None:
                 task.cancel()

@@ -22,6 +22,8 @@ _HEAD = struct.Struct(f">c{SESSION_ID_BYTES}sddddB")
 """Version, id, created, seen, expires, idle, flags."""
 _REMEMBERED, _IDLE, _CLAIMS, _LOGIN = 1, 2, 4, 8
 _ALL_FLAGS = 15
+_WITH_TOKENS = 10
+"""Fields of what remained of a login when its tokens were among them."""
 _DECODER = json.JSONDecoder()
 _NUMBERS = (int, float)
 
@@ -80,7 +82,7 @@ def _parse(data: bytes) -> Session:
     user, name, email, method, address, device, *groups = data[_HEAD.size :].decode("utf-8").split("\0")
     if flags > _ALL_FLAGS or not isfinite(created + seen + expires + idle):
         raise ValueError
-    login = _login(json.loads(groups.pop())) if flags & _LOGIN else None
+    login = parse_login(json.loads(groups.pop())) if flags & _LOGIN else None
     claims = json.loads(groups.pop()) if flags & _CLAIMS else {}
     if type(claims) is not dict:
         raise ValueError
@@ -97,20 +99,22 @@ def _parse_json(data: bytes) -> Session:
     raw_id, created, seen, expires, idle, remembered, user, name, email, groups, method, *more = fields
     address, device = ("", "") if data[:1] == FIRST else (more.pop(0), more.pop(0))
     identity = Identity(user, name, email, tuple(groups), method, more[0] if more else {})
-    login = _login(more[1]) if len(more) > 1 else None
+    login = parse_login(more[1]) if len(more) > 1 else None
     session = Session(bytes.fromhex(raw_id), identity, created, seen, expires, idle, remembered, address, device, login)
     if end != len(text) or not _well_formed(session):
         raise ValueError
     return session
 
 
-def _login(fields: list[object]) -> ProviderSession:
+def parse_login(fields: list[object]) -> ProviderSession:
     """Return what remains of a login. Raises ValueError or TypeError for odd parts."""
+    if len(fields) == _WITH_TOKENS:
+        # Tokens were once part of it; what was not kept apart then is not refreshed.
+        fields = fields[:6]
     login = ProviderSession(*fields)  # type: ignore[arg-type]
     texts = (login.provider, login.issuer, login.subject, login.sid, login.acr)
-    tokens = (login.id_token, login.access_token, login.refresh_token)
-    times = [time for time in (login.auth_time, login.access_expires) if time is not None]
-    if any(type(text) is not str for text in texts + tokens) or any(type(time) not in _NUMBERS for time in times):
+    times = [time for time in (login.auth_time, login.access_expires, login.refresh_at) if time is not None]
+    if any(type(text) is not str for text in texts) or any(type(time) not in _NUMBERS for time in times):
         raise ValueError
     return login
 

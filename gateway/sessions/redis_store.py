@@ -82,7 +82,7 @@ class RedisStore:
     async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
         """Open a token. Raises BadToken, or StoreUnavailable where nothing is known and no grace is left."""
         held = self.peek(token)
-        if held is not None and held.until > now:
+        if held is not None and held.until > now and not held.doubtful:
             return held
         flight = self._flights.get(token)
         if flight is None:

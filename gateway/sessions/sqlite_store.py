@@ -114,7 +114,7 @@ class SqliteStore:
     def _newest(self, opened: Opened) -> Opened:
         """Return what memory has for the token if that is no older; else put this there."""
         held = self._recent.get(opened.token)
-        if held is not None and held.until >= opened.until:
+        if held is not None and not opened.told_later_than(held) and held.until >= opened.until:
             return held
         self._recent.put(opened)
         return opened
@@ -174,10 +174,13 @@ class SqliteStore:
 
     async def _update(self, session: Session, token: str) -> Opened:
         handle, _, _, *values = self._row(session, token)
+        # Of a login that is refreshed a provider may tell another name; the person's stays.
+        login = session.login.marks()[0] if session.login else None
 
         def work(db: Connection) -> None:
             found = db.execute(
-                "UPDATE session SET (ends, record, summary) = (?, ?, ?) WHERE handle = ?", (*values, handle)
+                "UPDATE session SET (ends, record, summary, login) = (?, ?, ?, ?) WHERE handle = ?",
+                (*values, login, handle),
             )
             if not found.rowcount:
                 raise BadToken("the session is there no more")

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from gateway.core.session import Session, SessionSummary
 
+_NEVER = float("inf")
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -18,25 +20,37 @@ class Prepared:
     """From when on they are to be made anew, by the clock of the event loop."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Opened:
-    """An opened session and what was prepared from it."""
+    """An opened session and what was prepared from it. Its constructor is its own for the reason of `Session`."""
 
     session: Session
     token: str
     until: float
     """The session's end by this token, seconds since the epoch: see `Session.ends`."""
-    lines: bytes | None = None
+    lines: bytes | None
     """Identity header lines for the routes without a token, made at the first request."""
-    headers: dict[str, Prepared] | None = None
+    headers: dict[str, Prepared] | None
     """Those with a token by route name, made again before it ends; None until there is one."""
-    renew_at: float = float("inf")
+    renew_at: float
     """From when on the session is to be written anew, seconds since the epoch."""
-    renewing: bool = False
-    doubtful: bool = False
+    refresh_at: float
+    """From when on its provider is to be asked again: see `ProviderSession`."""
+    renewing: bool
+    doubtful: bool
     """Whether somebody else has changed or ended the session since: open connections ask `load` again."""
-    renewed: Opened | None = None
+    renewed: Opened | None
     """The same session as written anew, for the next answer's Set-Cookie."""
+
+    def __init__(self, session: Session, token: str, until: float) -> None:
+        self.session = session
+        self.token = token
+        self.until = until
+        self.lines = None
+        self.headers = None
+        self.renew_at = self.refresh_at = _NEVER
+        self.renewing = self.doubtful = False
+        self.renewed = None
 
     def latest(self) -> Opened:
         """Return the newest known state of the session."""
@@ -44,6 +58,16 @@ class Opened:
         while opened.renewed is not None:
             opened = opened.renewed
         return opened
+
+    def told_later_than(self, other: Opened) -> bool:
+        """Tell whether this is what the provider said later, of two states of one session."""
+        return _told(self.session) > _told(other.session)
+
+
+def _told(session: Session) -> float:
+    """Return until when a session's word of its provider is good: what came later is good for longer."""
+    login = session.login
+    return float("inf") if login is None or login.refresh_at is None else login.refresh_at
 
 
 def can_list(store: SessionStore) -> bool:

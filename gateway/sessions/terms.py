@@ -42,4 +42,7 @@ class Terms:
             opened.renew_at = 0.0
         elif session.idle is not None:
             opened.renew_at = session.seen + self._renewal_interval
+        login = session.login
+        if login is not None and login.refresh_at is not None:
+            opened.refresh_at = login.refresh_at
         return opened

@@ -29,6 +29,7 @@ from gateway.settings.program_build import make_introspector, make_issuer
 from gateway.settings.provider_checks import is_alone
 from gateway.settings.providers import make_provider
 from gateway.settings.settings import LogTargets, Settings, TlsFiles
+from gateway.settings.step_up import make_step_up
 from gateway.settings.validation import Draft
 
 
@@ -152,7 +153,10 @@ class Builder:
             name=route.name,
             upstreams=tuple(self._upstream(upstream) for upstream in route.upstream),
             default=Rule(
-                self._decided_by(path, route.model_fields_set), public=route.public, allow=_allow(route.allow)
+                self._decided_by(path, route.model_fields_set),
+                public=route.public,
+                allow=_allow(route.allow),
+                step_up=make_step_up(route),
             ),
             host=route.host or "",
             path=route.path,
@@ -163,6 +167,7 @@ class Builder:
                     methods=frozenset(rule.methods),
                     public=rule.public,
                     allow=_allow(rule.allow),
+                    step_up=make_step_up(route, number),
                 )
                 for number, rule in enumerate(route.rules)
             ),

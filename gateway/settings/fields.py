@@ -63,6 +63,20 @@ class ShortForm:
         return {"anyOf": [short, long]}
 
 
+class OrFalse:
+    """Let a mapping also be given as false, which is an empty one."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(_or_false, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
+        return {"anyOf": [handler(schema), {"const": False}]}
+
+
+def _or_false(value: object) -> object:
+    return {} if value is False else value
+
+
 def _as_list(value: object) -> object:
     if value == []:
         raise Misfit("should hold at least one entry")

@@ -16,7 +16,7 @@ from gateway.settings.addresses import ADMIN_LISTEN
 from gateway.settings.attribute_docs import attribute_docs
 from gateway.settings.part import Part, default
 from gateway.settings.program_model import ProgramSource, ProgramsPart
-from gateway.settings.provider_model import ClaimPath, ProviderPart
+from gateway.settings.provider_model import AcrValue, ClaimPath, Prompt, ProviderPart
 from gateway.settings.values import duration_text, size_text
 
 
@@ -159,6 +159,21 @@ class AllowPart(Part):
         return not (people or self.methods or self.networks)
 
 
+class StepUpPart(Part):
+    """A stronger or fresher login than others have: ``acr_values``, ``max_age`` or both."""
+
+    acr_values: list[AcrValue] = Field(default_factory=list)
+    """Ways to have logged in at a provider, as it names them in ``acr``, one of which is needed."""
+    max_age: f.Grace | None = None
+    """How long ago people may have logged in; ``0s`` for just now."""
+    prompt: Prompt | None = None
+    """What the provider asks whoever is sent there for it: ``login``, ``consent`` or ``select_account``."""
+
+    def is_empty(self) -> bool:
+        """Tell whether any login will do."""
+        return not self.acr_values and self.max_age is None
+
+
 class RulePart(Part):
     """What holds for a part of a route; the first rule that matches decides."""
 
@@ -169,6 +184,8 @@ class RulePart(Part):
     public: f.Switch = False
     """Whether everybody is let in without a login."""
     allow: AllowPart = Field(default_factory=AllowPart)
+    step_up: Annotated[StepUpPart | None, f.OrFalse()] = None
+    """The login that it takes here; null for what the route asks for, false for any."""
 
 
 class TimeoutPart(Part):
@@ -219,6 +236,8 @@ class RoutePart(Part):
     """Whether everybody is let in without a login; identity is still told where there is a session."""
     rules: list[RulePart] = Field(default_factory=list)
     """Exceptions for paths and methods; the first that matches decides, before ``allow`` and ``public``."""
+    step_up: StepUpPart | None = None
+    """The login that it takes to open the app, and all its rules that do not say otherwise; null for any."""
     headers: dict[f.HeaderName, f.HeaderValue | None] = Field(default_factory=dict)
     """Headers that requests to the app gain, or with null lose."""
     token: f.RouteToken = True

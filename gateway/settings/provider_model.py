@@ -32,6 +32,7 @@ Preset = Annotated[str, PlainValidator(f.word(*p.PRESET_NAMES)), WithJsonSchema(
 ClientAuth = Annotated[str, PlainValidator(f.word(*CLIENT_AUTH)), WithJsonSchema({"enum": list(CLIENT_AUTH)})]
 Prompt = Annotated[str, PlainValidator(f.word(*p.PROMPTS)), WithJsonSchema({"enum": list(p.PROMPTS)})]
 Algorithm = Annotated[str, PlainValidator(p.algorithm), WithJsonSchema({"enum": list(ALGORITHMS)})]
+AcrValue = Annotated[str, PlainValidator(p.acr_value), WithJsonSchema(_text(p.SCOPE_PATTERN, "urn:example:mfa"))]
 Scope = Annotated[str, PlainValidator(p.scope), WithJsonSchema(_text(p.SCOPE_PATTERN, "openid"))]
 ClaimPath = Annotated[str, PlainValidator(p.claim_path), WithJsonSchema(_text("", "groups", "realm_access.roles"))]
 ClaimName = Annotated[str, PlainValidator(p.claim_name), WithJsonSchema(_text(p.CLAIM_NAME_PATTERN))]
@@ -112,6 +113,10 @@ class ProviderPart(Part):
     """What the provider asks people each time: ``login``, ``consent`` or ``select_account``."""
     parameters: dict[ParameterName, f.Text] = Field(default_factory=dict)
     """Further parameters of the request, as the provider documents them."""
+    refresh: f.Switch = True
+    """Whether what the provider tells of people is refreshed while their sessions are in use, if it lets us."""
+    refresh_grace: f.Grace = default("1h")
+    """How long sessions go on without that while the provider does not answer."""
     ca: f.FileName | None = None
     """PEM file of the authorities to trust in place of the system's."""
     insecure_unverified_email: f.Switch = False

@@ -91,6 +91,13 @@ def scope(value: object) -> str:
     raise not_a("a scope: write one word for each entry of the list")
 
 
+def acr_value(value: object) -> str:
+    """Return the name of a way to log in; several stand in a line with spaces between them (OIDC Core §3.1.2.1)."""
+    if isinstance(value, str) and _SCOPE.fullmatch(value):
+        return value
+    raise not_a("a value of acr: write one for each entry of the list, without spaces and quotes")
+
+
 def claim_path(value: object) -> str:
     """Return the path of a claim, as ``realm_access.roles``."""
     path = text(value)

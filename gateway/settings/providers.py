@@ -102,6 +102,8 @@ def make_provider(part: ProviderPart, file: Callable[[str], str], *, alone: bool
         any_tenant_issuer=is_any_tenant(part),
         unverified_email=part.insecure_unverified_email,
         ca=file(part.ca) if part.ca else "",
+        refresh=part.refresh,
+        refresh_grace=part.refresh_grace,
     )
 
 

@@ -11,6 +11,7 @@ from gateway.settings.addresses import ListenAddress
 from gateway.settings.document import Found, KeyPath
 from gateway.settings.headers import normalised
 from gateway.settings.model import AllowPart, Config, RoutePart, RulePart
+from gateway.settings.step_up import check_step_up
 from gateway.settings.validation import Draft
 from gateway.settings.values import size_text
 
@@ -22,6 +23,7 @@ def check_route(draft: ConfigDraft, position: int, route: RoutePart) -> Iterator
     path: KeyPath = ("routes", position)
     yield from _check_public(path, public=route.public, allow=route.allow)
     yield from _check_rules(path, route)
+    yield from check_step_up(path, route)
     yield from _check_headers(draft, path, route)
     yield from _check_upstreams(draft, path, route)
     largest = draft.config.limits.body

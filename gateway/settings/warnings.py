@@ -13,6 +13,7 @@ from gateway.settings.document import Found
 from gateway.settings.headers import names_placeholder
 from gateway.settings.program_checks import warn_programs
 from gateway.settings.provider_checks import warn_providers
+from gateway.settings.step_up import warn_step_up
 
 
 def warn_transport(draft: ConfigDraft) -> Iterator[Found]:
@@ -106,6 +107,7 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_providers,
     warn_programs,
     warn_allow,
+    warn_step_up,
     warn_empty,
     warn_headers,
 )

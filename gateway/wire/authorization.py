@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.core.programs import BASIC
+from gateway.core.step_up import StepUp
 from gateway.wire.grammar import LETTERS, consists_of, only
 
 REALM = b'realm="gateway"'
@@ -43,3 +44,14 @@ def bearer_error(lines: Iterable[bytes], error: bytes) -> tuple[bytes, ...]:
     """Return challenges whose Bearer says what was wrong with the token (RFC 6750 §3.1)."""
     more = b', error="' + error + b'"'
     return tuple(line + more if line.startswith(b"WWW-Authenticate: Bearer") else line for line in lines)
+
+
+def step_up_error(lines: Iterable[bytes], step_up: StepUp) -> tuple[bytes, ...]:
+    """Return the Bearer challenge that says which login a token must come from (RFC 9470 §3)."""
+    bearer = (line for line in lines if line.startswith(b"WWW-Authenticate: Bearer"))
+    more = b""
+    if step_up.acr_values:
+        more += b', acr_values="' + " ".join(step_up.acr_values).encode("ascii") + b'"'
+    if step_up.max_age is not None:
+        more += b', max_age="%d"' % int(step_up.max_age)
+    return tuple(line + more for line in bearer_error(bearer, b"insufficient_user_authentication"))

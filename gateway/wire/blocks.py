@@ -54,8 +54,9 @@ class KnownBlocks(dict[bytes, HeaderBlock]):
         self._limit = limits.headers
 
     def __missing__(self, data: bytes) -> HeaderBlock:
-        if find_credential(data) >= 0:
-            return self._with_credentials(data)
+        start = find_credential(data, 0)
+        if start >= 0:
+            return self._with_credentials(data, start)
         first, *lines = data.split(b"\r\n")
         if first:
             raise BadSyntax("a bare CR")
@@ -69,18 +70,19 @@ class KnownBlocks(dict[bytes, HeaderBlock]):
             self[data] = block
         return block
 
-    def _with_credentials(self, data: bytes) -> HeaderBlock:
-        """Return a block with Authorization lines: the lines around them are known, they never are.
+    def _with_credentials(self, data: bytes, start: int) -> HeaderBlock:
+        """Return a block with Authorization lines, the first at ``start``: those around them are known, they never are.
 
         So no secret is kept here, and many programs do not drive out what browsers send.
         """
         entries: list[HeaderLine] = []
-        while (start := find_credential(data)) >= 0:
+        while start >= 0:
             end = data.find(b"\r", start + 2)
             if end < 0:
                 end = len(data)
             entries.append(self._lines.credential(data[start + 2 : end]))
             data = data[:start] + data[end:]
+            start = find_credential(data, start)
         block = self[data]
         count = block.count + len(entries)
         if count > self._limit:
@@ -88,10 +90,10 @@ class KnownBlocks(dict[bytes, HeaderBlock]):
         return HeaderBlock(block.plain, block.effects + entries, count, block.has_cookie)
 
 
-def find_credential(data: bytes) -> int:
-    """Return where an Authorization line begins, in one of its usual spellings, with its CRLF; or -1."""
-    start = data.find(b"\r\nAuthorization: ")
-    return start if start >= 0 else data.find(b"\r\nauthorization: ")
+def find_credential(data: bytes, start: int) -> int:
+    """Return where an Authorization line begins from ``start`` on, in a usual spelling, with its CRLF; or -1."""
+    found = data.find(b"\r\nAuthorization: ", start)
+    return found if found >= 0 else data.find(b"\r\nauthorization: ", start)
 
 
 def split_cookie(data: bytes) -> tuple[bytes, bytes]:

@@ -110,10 +110,14 @@ def wants_page(request: RequestHead) -> bool:
     return b"text/html" in (request.get(b"accept") or b"").lower()
 
 
-def login_url(request: RequestHead, login_page: str, scheme: str) -> bytes:
-    """Return where a login starts that comes back to the request; absolute if the page is elsewhere."""
+def login_url(request: RequestHead, login_page: str, scheme: str, step_up: str = "") -> bytes:
+    """Return where a login starts that comes back to the request; absolute if the page is elsewhere.
+
+    ``step_up`` names what the login must be like, if anything.
+    """
     here = request.target.decode("ascii")
     if login_page.startswith("http"):
         host = (request.host_value or b"").decode("ascii")
         here = f"{scheme}://{host}{here}"
-    return f"{login_page}?next={quote(here, safe='/')}".encode("ascii")
+    asked = f"&step_up={step_up}" if step_up else ""
+    return f"{login_page}?next={quote(here, safe='/')}{asked}".encode("ascii")

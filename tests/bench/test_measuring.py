@@ -14,12 +14,15 @@ from bench.load import Wrk
 from bench.process import BenchError
 from bench.stage import BROWSER, QUICK, Stage
 from bench.tokens import write_cycle
+from tests.support.tools import tool
 
 CORE = max(os.sched_getaffinity(0))
 HEADERS = {**BROWSER, "Cookie": "a=b"}
 
 
 def test_a_run_counts_requests_cpu_time_and_bodies(tmp_path: Path) -> None:
+    tool("wrk")
+    tool("nginx", package="nginx-light")
     with upstream.running(tmp_path / "upstream", CORE) as behind:
         stage = Stage(tmp_path, CORE, CORE, QUICK, Wrk(CORE, HEADERS), behind, None, HEADERS)
         with nginx.running(tmp_path / "nginx", CORE, behind.port, behind.sink_port) as contestant:

@@ -10,6 +10,7 @@ import pytest
 from tests.control.admin_listener import Admin, admin_listener
 from tests.control.harness import ControlSite, Settings, StartSite
 from tests.control.oidc import Rig, start_rig
+from tests.control.refreshing import Gateway, World
 from tests.support.provider import FakeProvider
 
 __all__ = ["StartSite"]
@@ -65,3 +66,19 @@ def provider() -> Iterator[FakeProvider]:
 async def rig(start_site: StartSite, provider: FakeProvider) -> Rig:
     """A control plane that knows the provider."""
     return await start_rig(start_site, provider)
+
+
+@pytest.fixture
+async def world(provider: FakeProvider, tmp_path: Path) -> AsyncIterator[World]:
+    """Gateways without pages that refresh logins at the provider."""
+    found = World(provider, tmp_path)
+    yield found
+    await found.close()
+
+
+@pytest.fixture(params=["sqlite", "cookie", "redis"])
+async def gateway(world: World, request: pytest.FixtureRequest) -> Gateway:
+    """One with every kind of store."""
+    if request.param == "redis":
+        return await world.over_redis(request.getfixturevalue("redis_single"))
+    return await world.gateway(sqlite=request.param == "sqlite")

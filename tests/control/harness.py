@@ -37,6 +37,7 @@ from gateway.sessions.recent import RecentSessions
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.sqlite_store import SqliteStore
+from gateway.sessions.sqlite_vault import SqliteTokenVault
 from gateway.sessions.store import SessionStore
 from gateway.wire.cookies import CookiePicker
 from gateway.wire.identity_headers import IdentityHeaders
@@ -128,6 +129,12 @@ def make_store(directory: Path, settings: Settings, clock: Clock) -> SessionStor
     return CookieStore(keys, ledger, recent, lifetimes, clock)
 
 
+def make_vault(directory: Path, clock: Clock) -> SqliteTokenVault:
+    """Return where the tokens of logins are kept."""
+    keys = KeyRing([b"k" * 32], random=secrets.token_bytes)
+    return SqliteTokenVault(directory / "tokens.sqlite", keys, clock, secrets.token_bytes)
+
+
 StartSite = Callable[["Settings"], Awaitable["ControlSite"]]
 
 
@@ -142,6 +149,7 @@ class ControlSite:
         self.users_file = directory / "users.yaml"
         write_users(self.users_file, settings.users)
         self.store: SessionStore = settings.store or make_store(directory, settings, self.clock)
+        self.vault = make_vault(directory, self.clock)
         public_host = settings.public_url.partition("://")[2].partition(":")[0]
         self.login = PasswordLogin(
             self.users_file,
@@ -167,6 +175,7 @@ class ControlSite:
             identity_headers=lambda session, _: headers.pairs(session.identity),
             target_paths=_target_paths,
             providers=settings.providers,
+            vault=self.vault,
             pending_keys=KeyRing([b"p" * 32], random=secrets.token_bytes),
             jwks=settings.jwks,
             handovers=MemoryHandovers(self.ticks),
@@ -188,6 +197,7 @@ class ControlSite:
         for login in self.settings.providers.values():
             await login.close()
         await self.login.close()
+        await self.vault.close()
         await self.store.close()
 
     def browser(self, host: str = HOST, **more: str) -> Browser:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.control import admin
 from gateway.control.app import AdminParts, make_admin_app
-from gateway.control.metrics import LoginCounts
+from gateway.control.metrics import LoginCounts, RefreshCounts
 from gateway.core.audit import AuditEvent
 from gateway.core.metrics import Counters
 from tests.control.test_errors import FailingStore
@@ -28,6 +28,7 @@ class Admin:
         self.store = FailingStore()
         self.counters = Counters()
         self.logins = LoginCounts()
+        self.refreshes = RefreshCounts()
         self.draining = False
         self.events: list[AuditEvent] = []
 
@@ -40,6 +41,7 @@ class Admin:
             "1.2.3",
             audit=self.events.append,
             token=lambda: None,
+            refreshes=self.refreshes,
         )
 
 
@@ -113,6 +115,8 @@ async def test_metrics_tell_what_was_counted(client: Client, state: Admin) -> No
     state.counters.log_lines_dropped = 3
     state.counters.sessions_in_memory = 5
     state.logins.count("success")
+    for outcome in ("refreshed", "refreshed", "failed"):
+        state.refreshes.count("sso", outcome)
     found = await samples(client)
     assert found["gateway_requests_total"] == {("wiki", "200"): 2, ("wiki", "502"): 1}
     buckets = found["gateway_request_duration_seconds_bucket"]
@@ -127,6 +131,8 @@ async def test_metrics_tell_what_was_counted(client: Client, state: Admin) -> No
     assert found["gateway_sessions_in_memory"][()] == 5
     assert found["gateway_logins_total"]["success",] == 1
     assert found["gateway_logins_total"]["failure",] == 0
+    refreshes = {labels: count for labels, count in found["gateway_token_refreshes_total"].items() if "sso" in labels}
+    assert refreshes == {("ended", "sso"): 0, ("failed", "sso"): 1, ("refreshed", "sso"): 2}
     assert [labels[-1] for labels in found["gateway_build_info"]] == ["1.2.3"]
 
 

@@ -11,8 +11,10 @@ from urllib.parse import parse_qs, urlencode
 import pytest
 
 from gateway.core.provider import Provider
+from gateway.core.session import Session
 from gateway.errors import StoreUnavailable
 from gateway.login.oidc.openid import OpenIdLogin
+from gateway.sessions.token_vault import KeptLogin
 from tests.control.conftest import StartSite
 from tests.control.harness import FORM, Answer, Browser, Settings
 from tests.control.oidc import QUICK, Rig, settings_of
@@ -25,10 +27,25 @@ FRONT_CHANNEL = "/_gateway/oidc/sso/frontchannel-logout"
 SIGNED_OUT = "/_gateway/oidc/sso/signed-out"
 
 
-async def start(start_site: StartSite, provider: FakeProvider, known: Provider | None = None) -> Rig:
-    """Start a site that knows the provider and keeps its sessions in a file."""
+async def start(
+    start_site: StartSite, provider: FakeProvider, known: Provider | None = None, *, sqlite: bool = True
+) -> Rig:
+    """Start a site that knows the provider and keeps its sessions in a file, or in cookies."""
     login = OpenIdLogin(known or settings_of(provider), QUICK)
-    return Rig(await start_site(Settings(providers={"sso": login}, sqlite=True)), provider)
+    return Rig(await start_site(Settings(providers={"sso": login}, sqlite=sqlite)), provider)
+
+
+async def session_of(browser: Browser) -> Session:
+    session = await browser.session()
+    assert session
+    return session
+
+
+async def kept_of(rig: Rig, session: Session) -> KeptLogin:
+    """Return what is kept apart from a session."""
+    kept = await rig.site.vault.get(session)
+    assert kept
+    return kept
 
 
 async def log_out(browser: Browser, **more: str) -> Answer:
@@ -54,14 +71,15 @@ async def tell(rig: Rig, token: str, host: str = "apps.example.com") -> Answer:
 # What is kept
 
 
-async def test_a_stored_session_keeps_what_ends_and_renews_the_login(
-    start_site: StartSite, provider: FakeProvider
+@pytest.mark.parametrize("sqlite", [True, False])
+async def test_tokens_are_kept_apart_from_the_session(
+    start_site: StartSite, provider: FakeProvider, sqlite: bool
 ) -> None:
-    rig = await start(start_site, provider)
+    """The session has the names of the login and when to ask again; what is secret lies in the vault."""
+    rig = await start(start_site, provider, sqlite=sqlite)
     browser = rig.site.browser()
     await rig.login(browser)
-    session = await browser.session()
-    assert session
+    session = await session_of(browser)
     assert session.login
     login = session.login
     assert (login.provider, login.issuer, login.subject, login.sid) == (
@@ -70,37 +88,73 @@ async def test_a_stored_session_keeps_what_ends_and_renews_the_login(
         "subject-1",
         "session-1",
     )
-    assert login.id_token.count(".") == 2
-    assert login.refresh_token
-    assert login.access_token == ""
+    assert login.refresh_at
+    assert login.access_expires
+    assert login.access_expires - login.refresh_at == pytest.approx(60, abs=1)
+    kept = await kept_of(rig, session)
+    assert (kept.identity, kept.login) == (session.identity, login)
+    assert kept.tokens.id_token.count(".") == 2
+    assert kept.tokens.refresh_token
+    assert kept.tokens.access_token == ""
+    assert (kept.tokens.access_expires or 0) == pytest.approx(login.access_expires, abs=1)
 
 
-async def test_a_sealed_session_keeps_no_tokens(rig: Rig) -> None:
+async def test_without_a_refresh_token_nothing_is_to_be_asked_again(
+    start_site: StartSite, provider: FakeProvider
+) -> None:
+    """The access token is kept to be given back."""
+    provider.tokens = {"refresh_token": None}
+    rig = await start(start_site, provider)
     browser = rig.site.browser()
     await rig.login(browser)
-    session = await browser.session()
-    assert session
+    session = await session_of(browser)
     assert session.login
-    login = session.login
-    assert (login.provider, login.subject, login.sid) == ("sso", "subject-1", "session-1")
-    assert (login.id_token, login.access_token, login.refresh_token) == ("", "", "")
+    assert (session.login.access_expires, session.login.refresh_at) == (None, None)
+    tokens = (await kept_of(rig, session)).tokens
+    assert tokens.access_token
+    assert tokens.refresh_token == ""
+
+
+async def test_a_refresh_token_that_is_not_wanted_is_not_kept(start_site: StartSite, provider: FakeProvider) -> None:
+    rig = await start(start_site, provider, settings_of(provider, refresh=False))
+    browser = rig.site.browser()
+    await rig.login(browser)
+    session = await session_of(browser)
+    assert session.login
+    assert session.login.refresh_at is None
+    assert (await kept_of(rig, session)).tokens.refresh_token == ""
+
+
+async def test_a_login_whose_tokens_cannot_be_kept_is_none(
+    start_site: StartSite, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await start(start_site, provider)
+    browser = rig.site.browser()
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.site.vault, "put", fail)
+        assert (await rig.login(browser)).status == 503
+    assert await browser.session() is None
 
 
 # Logouts that begin here
 
 
+@pytest.mark.parametrize("sqlite", [True, False])
 async def test_a_logout_ends_the_session_then_leads_to_the_provider_and_back(
-    start_site: StartSite, provider: FakeProvider
+    start_site: StartSite, provider: FakeProvider, sqlite: bool
 ) -> None:
-    rig = await start(start_site, provider)
+    rig = await start(start_site, provider, sqlite=sqlite)
     browser = rig.site.browser()
     await rig.login(browser)
-    session = await browser.session()
-    assert session
-    assert session.login
-    kept = dict(browser.cookies)
+    session = await session_of(browser)
+    kept, tokens = dict(browser.cookies), (await kept_of(rig, session)).tokens
     told = way_out(await log_out(browser, next="/wiki"), provider)
-    assert told["id_token_hint"] == session.login.id_token
+    assert told["id_token_hint"] == tokens.id_token
+    assert await rig.site.vault.get(session) is None
     assert (told["client_id"], "logout_hint" in told) == (CLIENT_ID, False)
     assert told["post_logout_redirect_uri"] == f"https://apps.example.com{SIGNED_OUT}"
     browser.cookies = kept
@@ -112,9 +166,21 @@ async def test_a_logout_ends_the_session_then_leads_to_the_provider_and_back(
     assert [event.user for event in rig.site.audited("logout")] == ["alice"]
 
 
-async def test_a_sealed_session_logs_out_there_by_the_names_it_kept(rig: Rig) -> None:
+@pytest.mark.parametrize("broken", [True, False])
+async def test_without_its_tokens_a_session_logs_out_there_by_the_names_it_kept(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """Whether they are there no more, or the vault fails: that holds up no logout."""
     browser = rig.site.browser()
     await rig.login(browser)
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("no")
+
+    if broken:
+        monkeypatch.setattr(rig.site.vault, "get", fail)
+    else:
+        await rig.site.vault.drop(await session_of(browser))
     told = way_out(await log_out(browser), rig.provider)
     assert (told["client_id"], told["logout_hint"], "id_token_hint" in told) == (CLIENT_ID, "session-1", False)
     assert await browser.session() is None
@@ -155,13 +221,11 @@ async def test_a_logout_gives_the_tokens_back(start_site: StartSite, provider: F
     rig = await start(start_site, provider)
     browser = rig.site.browser()
     await rig.login(browser)
-    session = await browser.session()
-    assert session
-    assert session.login
+    kept = await kept_of(rig, await session_of(browser))
     await log_out(browser)
     await asyncio.to_thread(wait_for, lambda: bool(provider.revoked))
     (form,) = provider.revoked
-    assert (form["token"], form["token_type_hint"]) == (session.login.refresh_token, "refresh_token")
+    assert (form["token"], form["token_type_hint"]) == (kept.tokens.refresh_token, "refresh_token")
 
 
 async def test_a_provider_that_takes_no_tokens_back_holds_up_no_logout(

@@ -65,8 +65,8 @@ def test_what_is_missing(case: Case) -> None:
     assert case.allow.missing(ALICE, "GET", CLIENT) == case.missing
     rule = Rule("x", allow=case.allow)
     expected = REFUSE if case.missing else FORWARD
-    assert rule_verdict(rule, session(ALICE), "GET", CLIENT) is expected
-    ruling = judge(route(rule), session(ALICE), "/", "GET", CLIENT)
+    assert rule_verdict(rule, session(ALICE), "GET", CLIENT, 0.0) is expected
+    ruling = judge(route(rule), session(ALICE), "/", "GET", CLIENT, 0.0)
     assert (ruling.verdict, ruling.where) == (expected, "x")
 
 
@@ -91,8 +91,8 @@ def test_public_and_private(public: bool, who: Identity | None) -> None:
     rule = Rule("x", public=public, allow=Allow(groups=frozenset({"staff"})))
     held = session(who) if who else None
     expected = FORWARD if public or who is ALICE else REFUSE if who else LOGIN
-    assert judge(route(rule), held, "/", "GET", None).verdict is expected
-    assert rule_verdict(rule, held, "GET", None) is expected
+    assert judge(route(rule), held, "/", "GET", None, 0.0).verdict is expected
+    assert rule_verdict(rule, held, "GET", None, 0.0) is expected
 
 
 RULES = (
@@ -113,7 +113,7 @@ def test_the_first_rule_that_covers_a_request_decides(path: str, method: str, wh
     """Rules are asked in order, and the route's own comes last."""
     app = route(Rule("0"), *RULES)
     assert app.rule_for(path, method).where == where
-    assert judge(app, None, path, method, None).where == where
+    assert judge(app, None, path, method, None, 0.0).where == where
     assert [rule.where for rule in RULES if rule.covers(path, method)][:1] == ([where] if where != "0" else [])
 
 

@@ -85,6 +85,27 @@ def test_a_token_of_somebody_who_is_not_allowed_there_is_forbidden(programs: Pro
     assert answer.get("WWW-Authenticate") == 'Bearer realm="gateway", error="insufficient_scope"'
 
 
+def test_each_request_of_a_connection_is_judged_by_its_own_credential(programs: Programs) -> None:
+    """Whatever the one before it presented, and to which route."""
+    first, second = (token(programs.provider, role="reader", sub=name) for name in ("first", "second"))
+    writer = token(programs.provider, role="writer")
+    changed = first[:-8] + "AAAAAAAA"
+    steps = [
+        ("/tokens", [first], 200), ("/tokens", [first], 200), ("/tokens", [second], 200), ("/app", [second], 200),
+        ("/tokens", [writer], 403), ("/tokens", [writer], 403), ("/staff", [first], 403), ("/tokens", [first], 200),
+        ("/tokens", [changed], 401), ("/tokens", [], 401), ("/tokens", [first], 200), ("/keys", [first], 401),
+        ("/tokens", [first, first], 400),
+    ]  # fmt: skip
+    with programs.gateway.connect() as client:
+        for path, texts, status in steps:
+            lines = "".join(f"Authorization: Bearer {text}\r\n" for text in texts)
+            client.send(f"GET {path} HTTP/1.1\r\nHost: {programs.gateway.authority}\r\n{lines}\r\n")
+            assert client.answer().status == status, (path, texts)
+            if status == 200:
+                name = "first" if texts == [first] else "second"
+                assert programs.app.last().get("X-Forwarded-User") == f"ci:{name}"
+
+
 def test_a_token_that_ends_is_over_although_it_is_known(programs: Programs) -> None:
     """With the minute that clocks may differ by."""
     text = token(programs.provider, role="reader", exp=int(time.time()) - 57)
@@ -93,7 +114,7 @@ def test_a_token_that_ends_is_over_although_it_is_known(programs: Programs) -> N
 
 
 def test_a_thousand_unknown_key_ids_cost_one_request_for_keys(programs: Programs) -> None:
-    """RELIABILITY: made-up key ids bother neither the issuer nor anybody with a good token."""
+    """Made-up key ids bother neither the issuer nor anybody with a good token."""
     good = token(programs.provider, role="reader")
     assert programs.user("/tokens", f"Bearer {good}") == "ci:robot"
     before, started = programs.provider.counts["/jwks"], time.monotonic()
@@ -109,7 +130,7 @@ def test_a_thousand_unknown_key_ids_cost_one_request_for_keys(programs: Programs
 
 
 def test_keys_that_are_replaced_without_overlap_are_found(programs: Programs) -> None:
-    """RELIABILITY: one new request for keys after the cool-down; then the new key is believed, the old is not."""
+    """One new request for keys after the cool-down; then the new key is believed, the old is not."""
     old = token(programs.provider, role="reader", jti="signed by the old key")
     programs.provider.rotate()
     text = token(programs.provider, role="reader")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from tests.support.gateway import ROOT, gateway_config, route
 from tests.support.messages import Answer
 from tests.support.raw import RawClient
 from tests.support.redis_server import free_port
+from tests.support.tools import tool
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 from tests.support.visitor import Visitor, logged_in
@@ -41,12 +41,6 @@ def snippet(language: str) -> str:
     return str(found)
 
 
-def tool(*names: str) -> str:
-    """Return the path of a program; the test is skipped without it."""
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    return found or pytest.skip(f"{names[0]} is not on this machine")
-
-
 Command = list[str]
 
 
@@ -61,13 +55,13 @@ def python_app(folder: Path, keys_url: str, port: int) -> Command:
 
 def node_app(folder: Path, keys_url: str, port: int) -> Command:
     (folder / "app.mjs").write_text(snippet("js"))
-    return [tool("node", "nodejs"), str(folder / "app.mjs")]
+    return [tool("node", "nodejs", package="nodejs"), str(folder / "app.mjs")]
 
 
 def go_app(folder: Path, keys_url: str, port: int) -> Command:
     (folder / "main.go").write_text(snippet("go"))
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOPROXY": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
-    command = [tool("go"), "build", "-o", str(folder / "app"), "main.go"]
+    command = [tool("go", package="golang-go"), "build", "-o", str(folder / "app"), "main.go"]
     subprocess.run(command, cwd=folder, env=environment, check=True, timeout=BUILD_TIME)
     return [str(folder / "app")]
 

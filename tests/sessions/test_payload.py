@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import given, settings
@@ -42,7 +42,7 @@ IDENTITIES = st.builds(
 # Up to the year 3000: 32 bits end in 2038 signed and in 2106 unsigned.
 TIMES = st.integers(0, 32_503_680_000_000).map(lambda milliseconds: milliseconds / 1000)
 MOMENTS = st.none() | st.floats(0, 1e11)
-LOGINS = st.builds(ProviderSession, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, MOMENTS, TEXTS, TEXTS, MOMENTS, TEXTS)
+LOGINS = st.builds(ProviderSession, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, MOMENTS, MOMENTS, MOMENTS)
 SESSIONS = st.builds(
     Session,
     st.binary(min_size=16, max_size=16),
@@ -128,7 +128,7 @@ def test_a_field_less_is_refused(count: int) -> None:
     assert is_bad(json.dumps(FIELDS[:count]).encode())
 
 
-LOGIN = ProviderSession("sso", "https://sso", "s", "sid", "acr", 1.5, "id", "access", 2.5, "refresh")
+LOGIN = ProviderSession("sso", "https://sso", "s", "sid", "acr", 1.5, 2.5, 3.5)
 BARE = Session(bytes(16), Identity("u", "n", "e", ("g",), "m", {"a": 1}), 1.5, 2.5, 3.5, 4.5, True, "a", "d")
 WHOLE = replace(BARE, login=LOGIN)
 HEAD = dump_session(WHOLE)[:50]
@@ -164,6 +164,15 @@ def test_odd_flags_and_texts_are_refused() -> None:
     assert is_bad(data.replace(b'"sid"', b"1"), b"")
     assert is_bad(data.replace(b'"sid",', b""), b"")
     assert is_bad(data.replace(b",2.5,", b',"2.5",'), b"")
+
+
+def test_a_session_with_tokens_in_it_is_read_without_them() -> None:
+    """As sessions were before tokens were kept apart; it goes on, and is not refreshed."""
+    before = ["sso", "https://sso", "s", "sid", "acr", 1.5, "id token", "access token", 2.5, "refresh token"]
+    now = json.dumps(astuple(LOGIN), separators=(",", ":")).encode()
+    data = dump_session(WHOLE).replace(now, json.dumps(before, separators=(",", ":")).encode())
+    assert b"refresh token" in data
+    assert parse_session(data) == replace(WHOLE, login=replace(LOGIN, access_expires=None, refresh_at=None))
 
 
 def test_a_session_from_before_logins_were_kept_is_read() -> None:

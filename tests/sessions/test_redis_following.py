@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,24 @@ async def test_a_renewal_elsewhere_is_taken_over(hosts: Hosts) -> None:
     assert await eventually(told)
     assert held.doubtful
     assert (await two.load(opened.token, world.now)).until > held.until
+
+
+async def test_a_session_in_doubt_is_read_again_before_the_news_of_its_change_is_here(hosts: Hosts) -> None:
+    """As one that another process has just refreshed, whose answer was faster than Redis."""
+    world, one, two = hosts
+    opened = await one.save(world.begin())
+    held = await two.load(opened.token, world.now)
+    await one.save(replace(opened.session, identity=BOB), opened.token)
+
+    async def told() -> bool:
+        return two.peek(opened.token) is None
+
+    assert await eventually(told)
+    two._recent.put(held)
+    held.doubtful = False
+    assert await two.load(opened.token, world.now) is held, "what is told of changes is believed"
+    held.doubtful = True
+    assert (await two.load(opened.token, world.now)).session.identity == BOB
 
 
 async def test_ends_and_reads_at_once_leave_nothing_wrong_in_memory(hosts: Hosts) -> None:

@@ -58,6 +58,9 @@ CASES = {
     "github without a secret": case(
         config("▸id: gh, preset: github, client_id: a"), ("login.oidc[0]", "client_secret: is missing")
     ),
+    "a grace without a unit": case(
+        config(SSO + ", refresh_grace: ▸60"), ("login.oidc[0].refresh_grace", "not a duration")
+    ),
     "every tenant": case(
         config("id: ms, preset: entra, issuer: ▸https://login.microsoftonline.com/common/v2.0, client_id: a"),
         ("login.oidc[0].issuer", "every tenant there is"),
@@ -116,6 +119,15 @@ def test_what_is_written_counts_more_than_the_preset() -> None:
     assert (provider.scopes, provider.claims.user, provider.claims.name) == (("read:user",), "id", "name")
     assert provider.claims.other == (("plan", "plan.name"),)
     assert (provider.user_prefix, provider.group_prefix) == ("x-", "")
+
+
+def test_logins_are_refreshed_unless_that_is_turned_off() -> None:
+    (default,) = settings_of(config(SSO)).providers
+    assert (default.refresh, default.refresh_grace) == (True, 3600.0)
+    (strict,) = settings_of(config(SSO + ", refresh_grace: 0s")).providers
+    assert (strict.refresh, strict.refresh_grace) == (True, 0.0)
+    (off,) = settings_of(config(SSO + ", refresh: false")).providers
+    assert off.refresh is False
 
 
 def test_beside_local_users_the_names_of_a_provider_s_users_get_its_id_in_front() -> None:

@@ -9,20 +9,23 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
 
-PROGRAM = "/usr/bin/chromium"
+from tests.support.tools import tool
+
 _STATUS = re.compile(r"Failed to load resource: the server responded with a status of (401|403|404|429)")
 
 
 def launch(playwright: Playwright, *arguments: str) -> Browser:
     """Start Chromium without a window; the sandbox needs rights that containers lack."""
-    return playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=["--no-sandbox", *arguments])
+    return playwright.chromium.launch(
+        executable_path=tool("chromium"), headless=True, args=["--no-sandbox", *arguments]
+    )
 
 
 def launch_with_profile(playwright: Playwright, folder: Path, *arguments: str) -> BrowserContext:
     """Start Chromium with the settings in a folder; certificates are not looked at."""
     return playwright.chromium.launch_persistent_context(
         folder,
-        executable_path=PROGRAM,
+        executable_path=tool("chromium"),
         headless=True,
         args=["--no-sandbox", *arguments],
         ignore_https_errors=True,

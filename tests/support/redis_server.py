@@ -18,6 +18,7 @@ import hiredis
 
 from gateway.core.redis_address import RedisAddress, Topology
 from tests.support.certificates import make_certificate
+from tests.support.tools import tool
 
 HOST = "127.0.0.1"
 STARTED_WITHIN = 15.0
@@ -64,9 +65,20 @@ class RedisServer:
     def start(self) -> RedisServer:
         """Start it and wait until it answers."""
         listen = ("--tls-port", str(self.port), "--port", "0") if self._tls else ("--port", str(self.port))
-        command = ["redis-server", *listen, "--bind", HOST, "--save", "", "--appendonly", "no", "--loglevel", "warning"]
+        command = [
+            tool("redis-server"),
+            *listen,
+            "--bind",
+            HOST,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--loglevel",
+            "warning",
+        ]
         if any(option.endswith(".conf") for option in self._options):
-            command = ["redis-server"]
+            command = [tool("redis-server")]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self._options], cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL

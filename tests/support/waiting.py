@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,3 +20,13 @@ def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "") 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what or condition!r}")
         time.sleep(0.01)
+
+
+async def wait_until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Wait on the event loop until ``condition`` is true; fails with TimeoutError after so many seconds."""
+    async with asyncio.timeout(seconds):
+        for pause in (0.001, *[0.01] * int(seconds * 100)):
+            if await condition():
+                return
+            await asyncio.sleep(pause)
+    raise TimeoutError

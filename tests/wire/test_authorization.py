@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.limits import Limits
-from gateway.wire.authorization import bearer_error, challenges, is_token68, split_authorization
+from gateway.core.step_up import StepUp
+from gateway.wire.authorization import bearer_error, challenges, is_token68, split_authorization, step_up_error
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, RequestParser
 
@@ -65,6 +66,16 @@ def test_a_credential_is_kept_apart_from_what_is_forwarded(name: bytes) -> None:
         assert (head.credentials, head.lines, head.cookie_lines) == ((b"Bearer x",), [b"X: y"], (b"a=b",))
     head = parse(name + b": Bearer x\r\n" + name + b": Basic y")
     assert sorted(head.credentials) == [b"Basic y", b"Bearer x"]
+
+
+def test_a_step_up_is_told_in_the_bearer_challenge_alone() -> None:
+    """RFC 9470 §3."""
+    lines = challenges(["basic", "ci"])
+    error = b'WWW-Authenticate: Bearer realm="gateway", error="insufficient_user_authentication"'
+    strong, fresh = StepUp("a", ("urn:a", "b")), StepUp("a", max_age=90.5)
+    assert step_up_error(lines, strong) == (error + b', acr_values="urn:a b"',)
+    assert step_up_error(lines, fresh) == (error + b', max_age="90"',)
+    assert step_up_error(challenges(["basic"]), fresh) == ()
 
 
 @pytest.mark.parametrize("name", [b"X-Authorization", b"Proxy-Authorization", b"Authorization-X", b"Authorisation"])

@@ -134,4 +134,7 @@ def test_a_login_leads_back_to_the_request(tail: str, page: str) -> None:
     url = login_url(head, page, "https").decode("ascii")
     assert all("!" <= character <= "~" for character in url)
     here = target.decode("ascii")
-    assert parse_qs(urlsplit(url).query) == {"next": [here if page.startswith("/") else f"https://a:80{here}"]}
+    asked = {"next": [here if page.startswith("/") else f"https://a:80{here}"]}
+    assert parse_qs(urlsplit(url).query) == asked
+    for_more = login_url(head, page, "https", "wiki.2").decode("ascii")
+    assert parse_qs(urlsplit(for_more).query) == {**asked, "step_up": ["wiki.2"]}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.errors import LoginDenied, LoginRefused, ProviderDown
+from gateway.errors import GrantOver, LoginDenied, LoginRefused, LoginTooWeak, ProviderDown
 
 MAX_CODE = 4096
 NOBODY = frozenset(
     {
         "access_denied", "login_required", "consent_required", "interaction_required", "account_selection_required",
-        "unmet_authentication_requirements",
     }
 )  # fmt: skip
 """Errors that say that nobody logged in (RFC 6749 §4.1.2.1, OIDC Core §3.1.2.6)."""
+TOO_WEAK = "unmet_authentication_requirements"
+"""The error that says that nobody logged in as was asked for (OIDC Unmet Authentication Requirements §3)."""
 LATER = frozenset({"server_error", "temporarily_unavailable"})
 
 
@@ -41,6 +42,8 @@ def answer_error(answer: Mapping[str, str]) -> LoginRefused | ProviderDown:
     text = f"the provider says {error!r}: {answer.get('error_description', '')[:200]!r}"
     if error in NOBODY:
         return LoginDenied(text)
+    if error == TOO_WEAK:
+        return LoginTooWeak(text)
     return ProviderDown(text) if error in LATER else LoginRefused(text)
 
 
@@ -48,5 +51,6 @@ def token_error(status: int, fields: Mapping[str, object]) -> LoginRefused | Pro
     """Return the error that an answer of the token endpoint other than 200 is (RFC 6749 §5.2)."""
     error = str(fields.get("error", ""))[:100]
     text = f"the token endpoint answered {status} {error!r}: {str(fields.get('error_description', ''))[:200]!r}"
-    # An invalid grant is the browser's: a code that was used, is over, or is of another login.
-    return LoginRefused(text) if error == "invalid_grant" else ProviderDown(text)
+    # An invalid grant is the browser's: a code that was used, is over, or is of another login. Of what a server that
+    # is out of order says, nothing is believed.
+    return GrantOver(text) if error == "invalid_grant" and status < 500 else ProviderDown(text)

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit
 
-from gateway.core.provider import Provider, ProviderSession
+from gateway.core.identity import Identity
+from gateway.core.provider import Provider, ProviderSession, ProviderTokens
 from gateway.errors import LoginRefused, ProviderDown
 from gateway.login.oidc.answer import code_of, token_error
 from gateway.login.oidc.fetch import ProviderHttp
 from gateway.login.oidc.openid import Timing
 from gateway.login.oidc.people import admitted
-from gateway.login.redirect import LogoutToken, PendingLogin, Proof
+from gateway.login.redirect import Keep, LogoutToken, PendingLogin, Proof, keep_nothing
 
 GITHUB = "https://github.com"
 API_VERSION = "2022-11-28"
@@ -80,7 +81,8 @@ class GithubLogin:
         token = await self._redeem(pending, code, redirect_uri)
         claims = await self._claims(token)
         identity = admitted(self._provider, claims, {})
-        return Proof(identity, ProviderSession(self._provider.id, issuer, str(claims["sub"]), access_token=token))
+        # The token was for this alone, and is not kept.
+        return Proof(identity, ProviderSession(self._provider.id, issuer, str(claims["sub"])))
 
     async def _redeem(self, pending: PendingLogin, code: str, redirect_uri: str) -> str:
         form = {
@@ -142,7 +144,15 @@ class GithubLogin:
                 break
         return found
 
-    def end_session_url(self, session: ProviderSession, return_to: str, state: str = "") -> str | None:
+    async def refresh(
+        self, session: ProviderSession, tokens: ProviderTokens, identity: Identity, keep: Keep = keep_nothing
+    ) -> Proof:
+        """Raise LoginRefused: nothing was kept that could be refreshed."""
+        raise LoginRefused("a login at GitHub is not refreshed")
+
+    def end_session_url(
+        self, session: ProviderSession, tokens: ProviderTokens, return_to: str, state: str = ""
+    ) -> str | None:
         """Return None: GitHub has no such place."""
         return None
 
@@ -150,7 +160,7 @@ class GithubLogin:
         """Raise LoginRefused: GitHub never says that somebody has logged out."""
         raise LoginRefused("GitHub sends no logout tokens")
 
-    async def revoke(self, session: ProviderSession) -> None:
+    async def revoke(self, tokens: ProviderTokens) -> None:
         """Do nothing: the token is used for the login alone, and not kept."""
 
 

@@ -12,7 +12,7 @@ from gateway.login.oidc.client_auth import ClientAuth
 from gateway.login.oidc.fetch import ProviderHttp
 from gateway.login.oidc.people import admitted
 from gateway.login.programs.source import Remembered, Vouched
-from gateway.login.programs.tokens import check_claims, with_scopes
+from gateway.login.programs.tokens import check_claims, login_behind, with_scopes
 
 MAX_ASKED = 32
 """Questions under way at once; beyond, nothing is known about a token."""
@@ -40,8 +40,8 @@ class IntrospectionSource:
         async def ask() -> Vouched:
             return await self._ask(credential.text)
 
-        identity, until = await self._known.get(credential.text, ask)
-        return Verified(identity, self._introspector.people.id, self._clock(), until)
+        known = await self._known.get(credential.text, ask)
+        return Verified(known.identity, self._introspector.people.id, self._clock(), known.until, known.login)
 
     async def _ask(self, token: str) -> Vouched:
         if self._asked >= MAX_ASKED:
@@ -56,8 +56,9 @@ class IntrospectionSource:
             raise LoginRefused("a token that is not active")
         # One that does not say when it ends is good until it is asked about again.
         ends = check_claims({"exp": now + self._introspector.cache, **claims}, self._introspector.audiences, now)
-        identity = admitted(self._introspector.people, with_scopes(claims), {})
-        return identity, min(ends, now + self._introspector.cache)
+        people = self._introspector.people
+        identity = admitted(people, with_scopes(claims), {})
+        return Vouched(identity, min(ends, now + self._introspector.cache), login_behind(people, claims))
 
     async def _introspect(self, token: str) -> dict[str, object]:
         place = self._introspector

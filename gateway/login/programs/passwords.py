@@ -47,8 +47,8 @@ class PasswordSource:
         async def ask() -> Vouched:
             return await self._check(user, password, credential.client)
 
-        identity, until = await self._right.get(f"{user}\0{password}", ask)
-        return Verified(identity, BASIC, self._clock(), until)
+        known = await self._right.get(f"{user}\0{password}", ask)
+        return Verified(known.identity, BASIC, self._clock(), known.until)
 
     async def _check(self, user: str, password: str, client: str) -> Vouched:
         ticket = await self._throttle.begin(Attempt(user, client_network(parse_address(client))))
@@ -62,7 +62,7 @@ class PasswordSource:
             self._audit(AuditEvent("login_failed", user=user, client=client, reason=f"{error} (Basic)", time=now))
             raise
         await self._throttle.succeeded(ticket)
-        return replace(identity, method=BASIC), self._clock() + LOCAL_SECONDS
+        return Vouched(replace(identity, method=BASIC), self._clock() + LOCAL_SECONDS)
 
     async def start(self) -> None:
         """Do nothing: who made the login starts it."""

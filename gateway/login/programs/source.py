@@ -6,17 +6,25 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.core.identity import Identity
 from gateway.core.programs import Credential, Verified
+from gateway.core.provider import ProviderSession
 
 CAPACITY = 10_000
 LOCAL_SECONDS = 60.0
 """How long a password or key of a local user is remembered as right."""
 
-Vouched = tuple[Identity, float]
-"""Whose a credential is, and until when that may be remembered, seconds since the epoch."""
+
+class Vouched(NamedTuple):
+    """Whose a credential is."""
+
+    identity: Identity
+    until: float
+    """When that may be remembered no longer, seconds since the epoch."""
+    login: ProviderSession | None = None
+    """The login that a token comes from."""
 
 
 class Source(Protocol):
@@ -53,7 +61,7 @@ class Remembered:
         """Return what is remembered, or else what ``ask`` tells. Raises what that raises, which is not remembered."""
         digest = hmac.digest(self._key, secret.encode("utf-8", "surrogatepass"), "sha256")
         known = self._known.get(digest)
-        if known is not None and known[1] > self._clock():
+        if known is not None and known.until > self._clock():
             return known
         asked = self._asked.get(digest)
         if asked is None:

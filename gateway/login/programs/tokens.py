@@ -8,7 +8,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.programs import KEY_PREFIX, Credential, TokenIssuer, Verified
-from gateway.core.provider import ALGORITHMS
+from gateway.core.provider import ALGORITHMS, Provider, ProviderSession
 from gateway.errors import LoginRefused, ProviderDown
 from gateway.login.oidc.fetch import ProviderHttp
 from gateway.login.oidc.id_token import LEEWAY, check_issuer, number
@@ -101,7 +101,7 @@ class TokenSource:
         check_issuer(claims, people.issuer)
         ends = check_claims(claims, self._issuer.audiences, now)
         identity = admitted(people, with_scopes(claims), {})
-        return Verified(identity, people.id, now, min(ends, now + LONGEST_MEMORY))
+        return Verified(identity, people.id, now, min(ends, now + LONGEST_MEMORY), login_behind(people, claims))
 
     async def start(self) -> None:
         """Do nothing: the keys are fetched for the first token."""
@@ -134,6 +134,24 @@ def check_claims(claims: Mapping[str, object], audiences: Sequence[str], now: fl
     if any((number(claims, name) or 0.0) > now + LEEWAY for name in ("iat", "nbf")):
         raise LoginRefused("the token is from the future")
     return expires + LEEWAY
+
+
+def login_behind(people: Provider, claims: Mapping[str, object]) -> ProviderSession:
+    """Return what a token tells of the login that it comes from (RFC 9470 §6)."""
+    acr, issuer, subject = (claims.get(name) for name in ("acr", "iss", "sub"))
+    return ProviderSession(
+        provider=people.id,
+        issuer=issuer if isinstance(issuer, str) else people.issuer,
+        subject=subject if isinstance(subject, str) else "",
+        acr=acr if isinstance(acr, str) else "",
+        auth_time=_time(claims.get("auth_time")),
+    )
+
+
+def _time(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2**53:
+        return None
+    return float(value)
 
 
 def with_scopes(claims: Mapping[str, object]) -> Mapping[str, object]:

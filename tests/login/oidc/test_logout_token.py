@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 
 import pytest
 
-from gateway.core.provider import ProviderSession
+from gateway.core.provider import ProviderSession, ProviderTokens
 from gateway.errors import LoginRefused
 from gateway.login.oidc.logout import EVENT
 from gateway.login.oidc.openid import OpenIdLogin
@@ -102,14 +101,14 @@ async def test_a_token_that_is_not_signed_by_the_provider_ends_nothing(
 async def test_the_way_out_at_the_provider_names_client_token_and_where_to_come_back(
     login: OpenIdLogin, provider: FakeProvider
 ) -> None:
-    session = ProviderSession("sso", provider.issuer, "subject-1", id_token="a.b.c")
-    assert login.end_session_url(session, "https://apps.example.com/") is None
+    session, tokens = ProviderSession("sso", provider.issuer, "subject-1"), ProviderTokens(id_token="a.b.c")
+    assert login.end_session_url(session, tokens, "https://apps.example.com/") is None
     await login.logout_token(sign(claims_of(provider), provider.keys[0]))
-    assert login.end_session_url(session, "https://apps.example.com/") == (
+    assert login.end_session_url(session, tokens, "https://apps.example.com/") == (
         f"{provider.issuer}/end?client_id={CLIENT_ID}"
         "&post_logout_redirect_uri=https%3A%2F%2Fapps.example.com%2F&id_token_hint=a.b.c"
     )
     # A token that would not fit an address stays at home.
-    long = replace(session, id_token="a." * 4000)
-    told = login.end_session_url(long, "https://apps.example.com/", "s") or ""
+    long = ProviderTokens(id_token="a." * 4000)
+    told = login.end_session_url(session, long, "https://apps.example.com/", "s") or ""
     assert told.endswith("&logout_hint=subject-1&state=s")

@@ -123,7 +123,7 @@ async def test_a_token_is_verified_and_remembered_no_longer_than_it_should(provi
 
 
 async def test_random_key_ids_cause_one_request_in_a_cool_down(provider: FakeProvider) -> None:
-    """RELIABILITY row 18: a thousand, and a good token in between is accepted each time."""
+    """A thousand, and a good token in between is accepted each time."""
     ticks, good = Ticks(), token(provider)
     async with source(provider, ticks) as running:
         await verify(running, good)
@@ -142,7 +142,7 @@ async def test_random_key_ids_cause_one_request_in_a_cool_down(provider: FakePro
 
 
 async def test_new_keys_are_found_after_the_cool_down(provider: FakeProvider) -> None:
-    """RELIABILITY row 17: keys replaced without overlap."""
+    """Keys replaced without overlap."""
     ticks, old = Ticks(), token(provider)
     async with source(provider, ticks) as running:
         await verify(running, old)

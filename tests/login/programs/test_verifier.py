@@ -125,7 +125,7 @@ class Teller:
         await self.go.wait()
         if self.error is not None:
             raise self.error
-        return ALICE, NOW + 60
+        return Vouched(ALICE, NOW + 60)
 
 
 async def test_many_who_wait_ask_once() -> None:
@@ -138,7 +138,7 @@ async def test_many_who_wait_ask_once() -> None:
     teller.go.set()
     found = await asyncio.gather(*waiting[1:])
     assert teller.asked == 1
-    assert found == [(ALICE, NOW + 60)] * 19
+    assert found == [Vouched(ALICE, NOW + 60)] * 19
 
 
 async def test_errors_are_not_remembered() -> None:

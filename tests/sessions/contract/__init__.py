@@ -12,6 +12,7 @@ from tests.sessions.contract.ending import EndingTests
 from tests.sessions.contract.files import FileTests
 from tests.sessions.contract.opening import OpeningTests
 from tests.sessions.contract.records import RecordTests
+from tests.sessions.contract.refreshed import RefreshedTests
 from tests.sessions.contract.world import ALICE, BOB, NEW_KEY, OLD_KEY, World, eventually, same, ways_to_end
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-class SessionStoreContract(OpeningTests, EndingTests, CancellingTests):
+class SessionStoreContract(OpeningTests, EndingTests, RefreshedTests, CancellingTests):
     """The suite for every store."""
 
 

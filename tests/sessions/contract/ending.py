@@ -14,7 +14,7 @@ from gateway.errors import BadToken
 from gateway.sessions.store import Opened, SessionStore, can_list
 from tests.sessions.contract.world import ALICE, BOB, WAYS_TO_END, StoreTests, World, eventually, ways_to_end
 
-AT_PROVIDER = ProviderSession("sso", "https://sso.example.com", "subject", "sid", refresh_token="secret")
+AT_PROVIDER = ProviderSession("sso", "https://sso.example.com", "subject", "sid")
 
 
 class EndingTests(StoreTests):

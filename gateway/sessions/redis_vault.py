@@ -1,0 +1,80 @@
+"""The tokens of providers in Redis, for all hosts: whoever sets the lease may use a session's refresh token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.core.session import Session
+from gateway.sessions.redis_client import RedisClient
+from gateway.sessions.seal import KeyRing
+from gateway.sessions.token_vault import KeptLogin, open_kept, seal_kept
+
+# A lease that has run out may be another's by now.
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class RedisTokenVault:
+    """A `TokenVault` in Redis; the connection is made when it is first needed."""
+
+    def __init__(
+        self, client: RedisClient, keys: KeyRing, clock: Callable[[], float], random: Callable[[int], bytes]
+    ) -> None:
+        """Take a client of its own, which it starts and closes."""
+        self._client = client
+        self._keys = keys
+        self._clock = clock
+        self._name = random(16).hex()
+        """By which a lease is known to be ours."""
+        self._kept = f"{client.address.prefix}t:"
+        self._leases = f"{client.address.prefix}tl:"
+        self._starting = asyncio.Lock()
+        self._started = False
+
+    async def put(self, session: Session, kept: KeptLogin) -> None:
+        """Keep what belongs to a session, until its absolute end."""
+        left = session.expires - max(self._clock(), session.created)
+        if left <= 0:
+            return
+        record = seal_kept(self._keys, session, kept)
+        await self._call(self._kept + session.handle, "SET", record, "PX", max(1, int(left * 1000)))
+
+    async def get(self, session: Session) -> KeptLogin | None:
+        """Return what is kept for a session, or None."""
+        record = await self._call(self._kept + session.handle, "GET")
+        return open_kept(self._keys, session, record) if isinstance(record, bytes) else None
+
+    async def drop(self, session: Session) -> None:
+        """Forget what is kept for a session."""
+        await self._call(self._kept + session.handle, "DEL")
+
+    async def lease(self, handle: str, seconds: float) -> bool:
+        """Tell whether nobody else is at a session's tokens."""
+        words = (self._name, "NX", "PX", max(1, int(seconds * 1000)))
+        # Not repeated: if only its answer was lost, the second try would find the lease taken by the first.
+        return await self._call(self._leases + handle, "SET", *words, repeatable=False) is not None
+
+    async def release(self, handle: str) -> None:
+        """Let others at a session's tokens."""
+        await self._start()
+        name = self._leases + handle
+        await self._client.call(name, "EVAL", _RELEASE, 1, name, self._name, until=self._client.deadline())
+
+    async def _call(self, name: str, verb: str, *words: str | bytes | int, repeatable: bool = True) -> object:
+        await self._start()
+        until = self._client.deadline()
+        found: object = await self._client.call(name, verb, name, *words, until=until, repeatable=repeatable)
+        return found
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if not self._started:
+                await self._client.start()
+                self._started = True
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
