@@ -71,7 +71,9 @@ def main() -> None:
             found = probe(command)
             if found and found[1] >= NEEDED:
                 path, version, told, seconds = found
-                text = f"{path}, {'.'.join(map(str, version))}{', built with profiles as it says' if told else ''}"
+                # What is told is published with the results, so it names no folder of this machine but the system's.
+                place = "the system's" if path.startswith("/usr/bin/") else "another"
+                text = f"{place} {'.'.join(map(str, version))}{', built with profiles as it says' if told else ''}"
                 best[path] = min(best.get(path, (seconds, text)), (seconds, text))
     if not best:
         sys.exit("no Python 3.11 or newer was found")

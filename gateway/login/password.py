@@ -141,7 +141,7 @@ class PasswordLogin:
         except LoginBusy:
             self._weak.discard(user.password_hash)  # the next login is another occasion
             return
-        async with self._file_in_use:
+        async with self._file_in_use, self._rights.renewing:
             await self._put_hash(user, renewed)
 
     async def _put_hash(self, user: LocalUser, renewed: str) -> None:

@@ -41,6 +41,9 @@ class RightsWatch:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
+        self.renewing = asyncio.Lock()
+        """Held by whoever puts a new hash into the users file, from `expect` to `accept`: of two at once, both might
+        find the old hash there, and the one be accepted while the other is in the file."""
         self._lock = asyncio.Lock()
         self._stamps: dict[str, str] | None = None
         self._in_file = True

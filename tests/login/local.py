@@ -31,11 +31,19 @@ class Local:
         self.logins: list[PasswordLogin] = []
         write_users(self.file)
 
-    def open(self, *, cost: Cost = CHEAPEST, pool: HashPool | None = None, poll: float = 3600.0) -> PasswordLogin:
+    def open(
+        self,
+        *,
+        cost: Cost = CHEAPEST,
+        pool: HashPool | None = None,
+        poll: float = 3600.0,
+        rights: RightsWatch | None = None,
+    ) -> PasswordLogin:
+        """Read the file; without ``rights`` as another start of the program does, with them as its next one."""
         login = PasswordLogin(
             self.file,
             load_users,
-            rights=RightsWatch(self.stamps),
+            rights=rights or RightsWatch(self.stamps),
             end_sessions=self._note,
             audit=self.events.append,
             clock=lambda: 1_800_000_000.0,

@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from gateway.login.argon2 import Cost, cost_of, matches
+from gateway.login.rights import RightsWatch
 from gateway.login.users_file import UsersFile
 from tests.control.harness import load_users, write_users
 from tests.login.local import Local, reason, until
@@ -81,14 +83,31 @@ async def test_whoever_reads_a_renewed_hash_first_takes_it_for_no_change_of_righ
     assert local.changed == []
 
 
-async def test_two_that_renew_the_same_hash_at_once_change_no_rights(local: Local) -> None:
+async def test_two_that_renew_the_same_hash_at_once_change_no_rights(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a reload lets one configuration take over from another, both may have verified the old hash."""
-    logins = [local.open(cost=DEARER) for _ in range(3)]
+    put, free = UsersFile.replace_text, threading.Lock()
+    together: list[bool] = []
+
+    def put_slowly(file: UsersFile, old: str, new: str) -> bool:
+        alone = free.acquire(blocking=False)
+        together.append(not alone)
+        time.sleep(0.05)
+        if alone:
+            free.release()
+        return put(file, old, new)
+
+    monkeypatch.setattr(UsersFile, "replace_text", put_slowly)
+    rights = RightsWatch(local.stamps)
+    logins = [local.open(cost=DEARER, rights=rights) for _ in range(3)]
     for login in logins:
         await login.start()
     old = stored(local, "alice")
     await asyncio.gather(*[login.verify("alice", ALICE.password) for login in logins])
     await until(lambda: stored(local, "alice") != old, "a new hash")
+    await asyncio.sleep(0.3)
+    assert True not in together, "one after the other"
     for login in logins:
         await login.close()
     for login in logins:

@@ -48,7 +48,7 @@ def encoded(data: bytes) -> str:
 
 def new_key(kind: str = "RSA", kid: str | None = None) -> SigningKey:
     """Return a new private key: ``RSA``, ``EC`` or ``OKP``."""
-    parameters: Any = {"kid": kid or secrets.token_hex(4), "use": "sig"}
+    parameters: Any = {"kid": kid or f"key-{secrets.token_hex(4)}", "use": "sig"}
     if kind == "RSA":
         return RSAKey.generate_key(2048, parameters)
     if kind == "EC":
