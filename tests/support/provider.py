@@ -103,6 +103,18 @@ def signed_with_public_key(claims: Claims, key: SigningKey) -> str:
     return f"{text}.{encoded(hmac.digest(key.as_pem(private=False), text.encode(), 'sha256'))}"
 
 
+async def _cut_the_rest(loop: asyncio.AbstractEventLoop) -> None:
+    """Cut what was accepted while the server closed: it knows nothing of that, and the loop is about to end."""
+    quiet = 0
+    while quiet < 5:
+        known = list(loop._transports.values())  # type: ignore[attr-defined]  # all that asyncio's own loop reads from
+        left = [transport for transport in known if not transport.is_closing()]
+        for transport in left:
+            transport.abort()
+        quiet = 0 if left else quiet + 1
+        await asyncio.sleep(0.01)
+
+
 class FakeProvider:
     """One provider. Its attributes are switches that tests set while it runs."""
 
@@ -176,8 +188,7 @@ class FakeProvider:
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()
-        # What has just been accepted or closed needs the loop for a moment more.
-        await asyncio.sleep(0.05)
+        await _cut_the_rest(self._loop)
 
     def down(self) -> None:
         """Stop answering; the address stays."""
