@@ -8,7 +8,7 @@ import logging
 from aiohttp import web
 
 from gateway.control.admin_api import AdminApi
-from gateway.control.metrics import CONTENT_TYPE, MetricsPage, StoreState
+from gateway.control.metrics import CONTENT_TYPE, GatewayCollector, MetricsPage, StoreState
 from gateway.control.parts import AdminParts
 from gateway.errors import StoreUnavailable
 from gateway.sessions.store import stats_of
@@ -24,7 +24,9 @@ class AdminViews:
 
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
-        self._metrics = MetricsPage(parts.counters, parts.run, parts.logins, parts.refreshes, parts.version)
+        self._metrics = MetricsPage(
+            GatewayCollector(parts.counters, parts.run, parts.logins, parts.refreshes, parts.version)
+        )
 
     async def healthz(self, request: web.Request) -> web.Response:
         """Say that the process answers; nothing else is asked, so that no orchestrator restarts it in vain."""

@@ -174,16 +174,9 @@ def _of_store(state: StoreState, of_workers: Mapping[str, float]) -> Iterator[Me
 class MetricsPage:
     """What ``/metrics`` answers with."""
 
-    def __init__(
-        self,
-        counters: Callable[[], Counters],
-        run: RunState,
-        logins: LoginCounts,
-        refreshes: RefreshCounts,
-        version: str,
-    ) -> None:
+    def __init__(self, collector: GatewayCollector) -> None:
         self._registry = CollectorRegistry()
-        self._collector = GatewayCollector(counters, run, logins, refreshes, version)
+        self._collector = collector
         self._registry.register(self._collector)
         ProcessCollector(registry=self._registry)
 

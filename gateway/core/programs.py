@@ -72,7 +72,7 @@ class Verified:
     until: float
     """How long it may be remembered."""
     login: ProviderSession | None = None
-    """The login that it comes from, for a token; None for what proves itself each time it is sent."""
+    """The login that it comes from, for a token or key; None for a password, which proves anew who sends it."""
 
 
 @dataclass(frozen=True, slots=True)

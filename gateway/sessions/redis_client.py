@@ -67,6 +67,8 @@ class RedisClient:
         self.memory: Memory | None = None
         self.on_return: Callable[[], None] | None = None
         """Called when the servers are all live again."""
+        self._starting = asyncio.Lock()
+        self._started = False
         self._tls: ssl.SSLContext | None = tls_context(address)
         self._follow = follow
         self._links: dict[Node | None, Link] = {}
@@ -107,6 +109,13 @@ class RedisClient:
         with suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_TIME):
                 await self._live.wait()
+
+    async def start_once(self) -> None:
+        """Start unless that was done: for what is needed seldom, and by most gateways never."""
+        async with self._starting:
+            if not self._started:
+                await self.start()
+                self._started = True
 
     def _add_link(self, key: Node | None, node: Node) -> Link:
         async def resolve() -> Node:

@@ -5,7 +5,6 @@ What lies there is sealed under the key ring and the code together, as sessions 
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 from gateway.errors import BadToken
@@ -30,8 +29,6 @@ class RedisHandovers:
         self._client = client
         self._keys = keys
         self._prefix = f"{client.address.prefix}handover:"
-        self._starting = asyncio.Lock()
-        self._started = False
 
     async def put(self, code: str, handover: Handover) -> None:
         """Keep a session under a code. Raises StoreUnavailable."""
@@ -39,13 +36,13 @@ class RedisHandovers:
         record = self._keys.seal_record(PURPOSE, code.encode(), json.dumps(fields).encode("ascii"))
         name = self._prefix + key_of(code)
         words = ("SET", name, record, "PX", int(SECONDS * 1000))
-        await self._start()
+        await self._client.start_once()
         await self._client.call(name, *words, until=self._client.deadline())
 
     async def take(self, code: str) -> Handover | None:
         """Return what a code stands for, and use it up. Raises StoreUnavailable."""
         name = self._prefix + key_of(code)
-        await self._start()
+        await self._client.start_once()
         # Not to be repeated: if only the reply was lost, the second would say that there is none.
         words = ("EVAL", _TAKE, 1, name)
         record: bytes | None = await self._client.call(name, *words, until=self._client.deadline(), repeatable=False)
@@ -56,13 +53,6 @@ class RedisHandovers:
         except (BadToken, ValueError):
             return None
         return Handover(*fields) if _is_sound(fields) else None
-
-    async def _start(self) -> None:
-        """Connect when it is first needed: most gateways have one host."""
-        async with self._starting:
-            if not self._started:
-                await self._client.start()
-                self._started = True
 
     async def close(self) -> None:
         """Close the connections."""

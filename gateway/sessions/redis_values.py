@@ -5,7 +5,6 @@ All names share one slot of a Cluster, for a change of several is one script on 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -49,19 +48,17 @@ class RedisValues:
         """``area`` names what they are for."""
         self._client = client
         self._prefix = f"{client.address.prefix}{{{area}}}:"
-        self._starting = asyncio.Lock()
-        self._started = False
 
     async def read(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the values. Raises StoreUnavailable."""
-        await self._start()
+        await self._client.start_once()
         keys = [self._prefix + name for name in names]
         found: list[bytes | None] = await self._client.call(keys[0], "MGET", *keys, until=self._client.deadline())
         return found
 
     async def swap(self, before: Mapping[str, bytes | None], after: Mapping[str, Kept | None]) -> bool:
         """Write and delete if nothing has changed since ``before``; tell whether. Raises StoreUnavailable."""
-        await self._start()
+        await self._client.start_once()
         keys = [self._prefix + name for name in after]
         was = [before[name] or b"" for name in after]
         becomes: list[bytes | int] = []
@@ -71,13 +68,6 @@ class RedisValues:
         # Not to be repeated: a second time nothing would be as it was before.
         reply = await self._client.call(keys[0], *words, until=self._client.deadline(), repeatable=False)
         return bool(reply)
-
-    async def _start(self) -> None:
-        if not self._started:
-            async with self._starting:
-                if not self._started:
-                    await self._client.start()
-                    self._started = True
 
     async def close(self) -> None:
         """Close the connection."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from gateway.core.session import Session
@@ -31,8 +30,6 @@ class RedisTokenVault:
         """By which a lease is known to be ours."""
         self._kept = f"{client.address.prefix}t:"
         self._leases = f"{client.address.prefix}tl:"
-        self._starting = asyncio.Lock()
-        self._started = False
 
     async def put(self, session: Session, kept: KeptLogin) -> None:
         """Keep what belongs to a session, until its absolute end."""
@@ -59,21 +56,15 @@ class RedisTokenVault:
 
     async def release(self, handle: str) -> None:
         """Let others at a session's tokens."""
-        await self._start()
+        await self._client.start_once()
         name = self._leases + handle
         await self._client.call(name, "EVAL", _RELEASE, 1, name, self._name, until=self._client.deadline())
 
     async def _call(self, name: str, verb: str, *words: str | bytes | int, repeatable: bool = True) -> object:
-        await self._start()
+        await self._client.start_once()
         until = self._client.deadline()
         found: object = await self._client.call(name, verb, name, *words, until=until, repeatable=repeatable)
         return found
-
-    async def _start(self) -> None:
-        async with self._starting:
-            if not self._started:
-                await self._client.start()
-                self._started = True
 
     async def close(self) -> None:
         """Close the connection."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from gateway.core.identity import Identity
 from gateway.core.programs import API_KEY, KEY_PREFIX, Credential, Verified
+from gateway.core.provider import ProviderSession
 from gateway.errors import BadCredentials, LoginDenied, StoreUnavailable
 from gateway.login.programs.api_keys import ApiKey, ApiKeyFile, split_key
 from gateway.login.programs.source import LOCAL_SECONDS
@@ -20,6 +21,8 @@ WRITE_EVERY = 60.0
 """Seconds between two notes of last uses."""
 TRUSTED_FOR = 60.0
 """Seconds for which keys are good while the file cannot be read: one may have been revoked meanwhile."""
+_NO_LOGIN = ProviderSession(API_KEY, "", "")
+"""Nobody proves anew who they are by sending a key, so none is enough for a step-up."""
 _log = logging.getLogger("gateway.login")
 
 
@@ -67,7 +70,8 @@ class ApiKeySource:
         found = replace(identity, groups=tuple(sorted(groups)), method=API_KEY, claims=claims)
         self._used[key.id] = now
         until = now + LOCAL_SECONDS
-        return Verified(found, API_KEY, now, until if key.expires is None else min(until, key.expires))
+        until = until if key.expires is None else min(until, key.expires)
+        return Verified(found, API_KEY, now, until, _NO_LOGIN)
 
     async def _key(self, text: str) -> ApiKey:
         parts = split_key(text)
