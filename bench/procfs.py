@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,3 +106,13 @@ def core_time(core: int) -> CoreTime:
 def resident_kib(pid: int) -> int:
     """Return the resident memory of a process and its descendants."""
     return sum(rss_kib(_read(one, "status")) for one in tree(pid))
+
+
+def open_sockets(pid: int) -> int:
+    """Return how many sockets a process holds open; 0 where it is gone."""
+    count = 0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in (PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += str(entry.readlink()).startswith("socket:")
+    return count

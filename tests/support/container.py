@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench import procfs
 from tests.support.waiting import wait_for
 
 START_TIME = 60.0
@@ -30,17 +31,9 @@ def image_config(image: str) -> dict[str, Any]:
     return config
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """Yield the processes that came from a process, parents first."""
-    waiting = [pid]
-    for parent in waiting:
-        try:
-            tasks = list(Path(f"/proc/{parent}/task").glob("*/children"))
-            children = [int(child) for task in tasks for child in task.read_text().split()]
-        except OSError:
-            continue
-        yield from children
-        waiting += children
+def descendants(pid: int) -> list[int]:
+    """Return the processes that came from a process, parents first."""
+    return procfs.tree(pid)[1:]
 
 
 def user_of(pid: int) -> int:
@@ -71,7 +64,7 @@ class Container:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None and self._process.poll() is None:
-            for pid in [*descendants(self._process.pid)][::-1]:
+            for pid in descendants(self._process.pid)[::-1]:
                 _send(pid, signal.SIGKILL)
             self._process.wait(STOP_TIME)
         buildah("umount", self.name)

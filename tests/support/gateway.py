@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import yaml
 
+from bench import procfs
 from tests.support.raw import RawClient
 from tests.support.users import EVERYBODY, User
 from tests.support.waiting import wait_for
@@ -282,34 +283,19 @@ class GatewayProcess:
 
     def pids(self) -> list[int]:
         """Return the program's process and its descendants."""
-        found = [self._running().pid]
-        for pid in found:
-            for path in Path(f"/proc/{pid}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    found.extend(int(child) for child in path.read_text().split())
-        return found
+        return procfs.tree(self._running().pid)
 
     def memory(self) -> int:
         """Return the resident memory of all its processes, bytes."""
-        text = "".join(Path(f"/proc/{pid}/status").read_text() for pid in self.pids())
-        return sum(int(size) * 1024 for size in re.findall(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE))
+        return procfs.resident_kib(self._running().pid) * 1024
 
     def cpu(self) -> float:
         """Return the seconds of processor time that its processes have used."""
-        ticks = 0
-        for pid in self.pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return procfs.cpu_time(self._running().pid).total
 
     def open_sockets(self) -> int:
         """Return how many sockets its processes hold open."""
-        count = 0
-        for pid in self.pids():
-            for entry in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    count += str(entry.readlink()).startswith("socket:")
-        return count
+        return sum(procfs.open_sockets(pid) for pid in self.pids())
 
 
 def _base_environment() -> dict[str, str]:
