@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -52,6 +53,10 @@ PROVE_TIME = 6.0
 """Seconds to wait for the parent to verify a credential; it has a shorter time for it."""
 REFRESH_TIME = 15.0
 """The same for a session's provider to be asked again."""
+COLLECT_AFTER = (5_000, 10, 20)
+"""How many objects more make the garbage collector look, and how many such looks make it look further, at the end at
+all: 50 ms for 100 000 sessions, at each of which nothing else moves. By its own measure it would do so seven times
+while they come. Requests and connections leave it nothing to find."""
 _log = logging.getLogger("gateway.worker")
 
 
@@ -94,6 +99,9 @@ class Worker:
             for descriptor in self._listeners:
                 await self._plane.listen(socket.socket(fileno=descriptor), self._tls)
             self._spawn(self._follow())
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*COLLECT_AFTER)
             self._channel.send(Ready())
             while (message := await self._channel.receive()) is not None:
                 self._take(message)

@@ -6,7 +6,7 @@ Nothing in an event is secret: never a password, a token or a cookie.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 AuditKind = Literal[
     "login",
@@ -25,7 +25,7 @@ AuditKind = Literal[
     "api_key_made",
     "api_key_revoked",
 ]
-TEXT_CHARACTERS = 256
+TEXT_CHARACTERS: Final = 256
 """Longer user names, user agents and request ids, which anybody may send, are cut."""
 
 

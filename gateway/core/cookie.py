@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Final
 
 from gateway.errors import SessionTooLarge
 
-PART_BYTES = 3800
+PART_BYTES: Final = 3800
 """Value bytes in one cookie: browsers drop one whose name and value exceed 4096 (RFC 6265bis §5.6)."""
-MAX_PARTS = 8
-MAX_AGE_CAP = 400 * 86400
+MAX_PARTS: Final = 8
+MAX_AGE_CAP: Final = 400 * 86400
 """Browsers cap lifetimes at 400 days (RFC 6265bis §5.5)."""
 
 

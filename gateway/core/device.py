@@ -7,14 +7,15 @@ the label is short and made of our own words, or of one plain product name.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-UNKNOWN = "unknown browser"
-MAX_CHARACTERS = 40
-_READ_CHARACTERS = 1024
+UNKNOWN: Final = "unknown browser"
+MAX_CHARACTERS: Final = 40
+_READ_CHARACTERS: Final = 1024
 """As much of an agent is looked at; no browser's has more."""
 
 # The first mark that is found decides: most browsers also bear the names of those they descend from.
-_BROWSERS = (
+_BROWSERS: Final = (
     ("EdgA/", "Edge"),
     ("EdgiOS/", "Edge"),
     ("Edg/", "Edge"),
@@ -40,7 +41,7 @@ _BROWSERS = (
     ("MSIE ", "Internet Explorer"),
     ("Safari/", "Safari"),
 )
-_SYSTEMS = (
+_SYSTEMS: Final = (
     ("iPhone", "iPhone"),
     ("iPad", "iPad"),
     ("Android", "Android"),
@@ -52,9 +53,9 @@ _SYSTEMS = (
     ("BSD", "BSD"),
     ("X11", "Unix"),
 )
-_PRODUCT = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,23})(?:/|\Z)")
+_PRODUCT: Final = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,23})(?:/|\Z)")
 """A program's name, as RFC 9110 §10.1.5 wants it in front."""
-_NAMED_LATER = (("aiohttp/", "aiohttp"), ("httpx/", "httpx"))
+_NAMED_LATER: Final = (("aiohttp/", "aiohttp"), ("httpx/", "httpx"))
 """Libraries that put the language's name first."""
 
 

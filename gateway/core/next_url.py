@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 # What may follow in a path, query or fragment: printable ASCII without backslash, quotes and brackets.
-_LOCAL_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#\[\]|{}^`]|%[0-9A-Fa-f]{2})*")
-_ABSOLUTE = re.compile(r"(https?)://([A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/.*)?")
-MAX_LENGTH = 4096
+_LOCAL_PATH: Final = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#\[\]|{}^`]|%[0-9A-Fa-f]{2})*")
+_ABSOLUTE: Final = re.compile(r"(https?)://([A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/.*)?")
+MAX_LENGTH: Final = 4096
 
 
 def is_local_path(value: str) -> bool:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.core.identity import Identity
 from gateway.core.provider import Provider, ProviderSession
 
-BASIC = "basic"
+BASIC: Final = "basic"
 """The source that is the local users' passwords (RFC 7617)."""
-API_KEY = "api-key"
+API_KEY: Final = "api-key"
 """The source that is `gateway api-key`."""
-KEY_PREFIX = "gwk_"
+KEY_PREFIX: Final = "gwk_"
 """What an API key begins with; no other bearer token is taken for one, and none of these is shown to anybody else."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.core.claims import as_texts, claim_at
 from gateway.core.identity import Identity
@@ -16,11 +16,11 @@ from gateway.core.policy import Allow
 
 ProviderKind = Literal["oidc", "github"]
 
-ALGORITHMS = (
+ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 )  # fmt: skip
 """Signatures that are believed at all: asymmetric ones. Never ``none``, never ``HS…`` (RFC 8725 §3.1, §3.2)."""
-CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+CLIENT_AUTH: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 """Ways in which we prove to a provider who we are (OIDC Core §9)."""
 
 
@@ -158,7 +158,7 @@ class ProviderTokens:
         return not (self.id_token or self.access_token or self.refresh_token)
 
 
-NO_SID = "sub without sid"
+NO_SID: Final = "sub without sid"
 
 
 def ended_marks(provider: str, issuer: str, subject: str, sid: str) -> list[str]:

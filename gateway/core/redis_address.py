@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
-REDIS_PORT = 6379
-SENTINEL_PORT = 26379
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
 
 
 class Topology(Enum):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+from typing import Final
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def may_replay(method: str, *, has_body: bool) -> bool:

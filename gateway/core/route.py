@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.core.policy import Rule, is_under
 from gateway.core.upstream import UpstreamAddress
 
-GATEWAY_PREFIX = "/_gateway"
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+GATEWAY_PREFIX: Final = "/_gateway"
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)

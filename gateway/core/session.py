@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Final
 
 from gateway.core.identity import Identity
 from gateway.core.provider import ProviderSession
 
-SESSION_ID_BYTES = 16
-CLOCKS_DIFFER = 60.0
+SESSION_ID_BYTES: Final = 16
+CLOCKS_DIFFER: Final = 60.0
 """Seconds by which a provider's clock may be behind ours."""
 
 

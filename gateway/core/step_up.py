@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-LEEWAY = 60.0
+LEEWAY: Final = 60.0
 """Seconds beyond ``max_age`` for which a login is fresh: clocks differ by so much, and nobody who has just come back
 from a login is sent there again."""
 

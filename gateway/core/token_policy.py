@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-ALGORITHMS = ("ES256", "EdDSA")
+ALGORITHMS: Final = ("ES256", "EdDSA")
 """RFC 7518 §3.4 with P-256, and RFC 8037 with Ed25519."""
-SHORTEST, LONGEST = 2.0, 3600.0
+SHORTEST: Final = 2.0
+LONGEST: Final = 3600.0
 """Bounds of a token's lifetime, seconds: the data plane's clock ticks once a second, and nothing revokes a token."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Final
 
 from gateway.core.gate import Verdict
 from gateway.core.policy import Rule
@@ -18,7 +19,7 @@ from gateway.wire.authorization import bearer_error, step_up_error
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import login_url, wants_page
 
-RETRY_AFTER = (b"Retry-After: 5",)
+RETRY_AFTER: Final = (b"Retry-After: 5",)
 
 
 class Answering:

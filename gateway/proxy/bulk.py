@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Protocol
+from typing import Final, Protocol
 
-MUCH = 128 * 1024
+MUCH: Final = 128 * 1024
 """Bytes still to come from which on a body is worth a reader of its own."""
-LEAST = 64 * 1024
+LEAST: Final = 64 * 1024
 """Bytes to read at once for a peer that does not take all that is written: what it leaves is kept for it."""
 
 

@@ -6,13 +6,14 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from typing import Final
 
 from gateway.proxy.bulk import write_from
 from gateway.proxy.plane import Plane
 from gateway.proxy.upstream_conn import Flow
 
-NEVER = float("inf")
-WORTH_A_COPY = 16 * 1024
+NEVER: Final = float("inf")
+WORTH_A_COPY: Final = 16 * 1024
 """Bytes up to which two pieces are put together rather than written one after the other."""
 
 
@@ -126,6 +127,13 @@ class ClientTransport(asyncio.Protocol):
         else:
             transport.close()
 
+    def let_go(self) -> None:
+        """Drop what leads back here once the connection is gone, so that no garbage collector has to find it."""
+        self.deadline = self.stall_deadline = NEVER
+        self.on_expire = _nothing
+        self.source = None
+        self.transport = None
+
     def abort(self) -> None:
         """Cut the connection so that nobody takes what was sent for complete."""
         self._closed = True
@@ -137,3 +145,7 @@ class ClientTransport(asyncio.Protocol):
         if raw is not None and raw.fileno() >= 0 and raw.family != socket.AF_UNIX:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
+
+
+def _nothing() -> None:
+    """Do nothing when the time of a connection that is gone is over."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import Final
 
 from gateway.core.programs import API_KEY, BASIC, KEY_PREFIX, Credential, Refused, Verdict, Verified, Verify
 from gateway.core.session import Session
@@ -18,13 +19,13 @@ from gateway.sessions.store import Opened
 from gateway.wire.authorization import challenges, is_token68, split_authorization
 from gateway.wire.head import RequestHead
 
-MAX_ASKED = 512
+MAX_ASKED: Final = 512
 """Questions under way at once; beyond: 503."""
-MAX_REFUSED = 4096
-REFUSED_TIME = 5.0
+MAX_REFUSED: Final = 4096
+REFUSED_TIME: Final = 5.0
 """Seconds for which a refusal is remembered."""
-RETRY_SECONDS = 5
-OTHER_SITES = frozenset({b"cross-site", b"same-site"})
+RETRY_SECONDS: Final = 5
+OTHER_SITES: Final = frozenset({b"cross-site", b"same-site"})
 
 
 async def verify_nothing(_: Credential) -> Verdict:

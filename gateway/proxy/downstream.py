@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
@@ -25,8 +25,8 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, find_head_end
 from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
 
-MAX_LEADING_CRLF = 4
-HALF_CLOSED_TIME = 5.0
+MAX_LEADING_CRLF: Final = 4
+HALF_CLOSED_TIME: Final = 5.0
 """Seconds an answer may still take for a client that has closed its sending side."""
 
 
@@ -104,8 +104,11 @@ class Downstream(ClientTransport):
             self.sink.upstream_closed(error)
         if self.source is not None:
             self.source.resume()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+        self._waiter = None
+        self.let_go()
 
     async def _serve(self) -> None:
         try:
@@ -168,7 +171,8 @@ class Downstream(ClientTransport):
             self._buffer = buffer[end + 4 :]
             return plane.requests.parse(buffer[:end])
         except BadSyntax as error:
-            raise RequestError(error.status, str(error)) from error
+            refused = RequestError(error.status, str(error))
+        raise refused
 
     def _expect_head(self) -> asyncio.Future[RequestHead | None]:
         """Return a future of the next head, under the time limits for it."""
@@ -194,7 +198,8 @@ class Downstream(ClientTransport):
         try:
             head = self._take_head()
         except RequestError as error:
-            waiter.set_exception(error)
+            # A traceback would lead back to the future that holds it, as that of a cause would.
+            waiter.set_exception(error.with_traceback(None))
             return
         if head is not None:
             self._waiter = None

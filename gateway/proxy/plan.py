@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.core.balance import RoundRobin
 from gateway.core.limits import Limits
@@ -15,7 +15,7 @@ from gateway.proxy.pool import UpstreamPool, UpstreamPools
 from gateway.sessions.store import Opened, Prepared
 from gateway.wire.identity_headers import IdentityHeaders
 
-DOWN_TIME = 5.0
+DOWN_TIME: Final = 5.0
 """Seconds for which an address that could not be reached is tried last."""
 
 

@@ -8,7 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.core.cookie import CookiePolicy
 from gateway.core.limits import Limits
@@ -32,10 +32,10 @@ from gateway.wire.head import AnswerParser, RequestParser
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
-RESERVED_DESCRIPTORS = 48
-BULK_BYTES = 512 * 1024
+RESERVED_DESCRIPTORS: Final = 48
+BULK_BYTES: Final = 512 * 1024
 """As much of a large body as is read at once; with half of it, upstream and client are woken a third more often."""
-CONTROL_ROUTE = "gateway"
+CONTROL_ROUTE: Final = "gateway"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from typing import Final
 
 from gateway.core.limits import Limits
 from gateway.core.upstream import UpstreamAddress
@@ -15,8 +16,8 @@ from gateway.errors import UpstreamError
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.head import AnswerParser
 
-EVER = float("-inf")
-FRESH = 1.0
+EVER: Final = float("-inf")
+FRESH: Final = 1.0
 """Seconds of idleness up to which a connection is trusted with a request that cannot be repeated.
 
 Servers close idle connections after 2 s (gunicorn), 5 s (Node) and more; a POST must not meet that close.

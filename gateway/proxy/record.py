@@ -13,10 +13,11 @@ import time
 from json.encoder import encode_basestring_ascii as quote
 from queue import SimpleQueue
 from threading import Thread
+from typing import Final
 
-MAX_PENDING = 8 * 1024 * 1024
+MAX_PENDING: Final = 8 * 1024 * 1024
 """Bytes waiting for the disk or pipe; beyond, lines are dropped."""
-BATCH_LINES = 512
+BATCH_LINES: Final = 512
 
 
 class LineWriter:
@@ -82,7 +83,7 @@ def _whole_lines(data: bytes, start: int) -> int:
     return (end or data.find(b"\n", start) + 1 or len(data)) - start
 
 
-_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+_MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 
 
 class Clock:
@@ -147,7 +148,7 @@ def access_line(
     )  # fmt: skip
 
 
-_SHORT_DURATIONS = tuple(f"{number / 10_000:.4f}" for number in range(1000))
+_SHORT_DURATIONS: Final = tuple(f"{number / 10_000:.4f}" for number in range(1000))
 
 
 def _duration(seconds: float) -> str:

@@ -10,17 +10,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from gateway.core.refresh import Refresh, Refreshed
 from gateway.errors import SessionError
 from gateway.sessions.store import Opened, SessionStore
 
-MAX_ASKED = 512
+MAX_ASKED: Final = 512
 """Questions under way at once; beyond, sessions wait for their turn."""
-MAX_LATER = 4096
-ASK_AGAIN = 1.0
+MAX_LATER: Final = 4096
+ASK_AGAIN: Final = 1.0
 """Seconds after an answer of which the session did not come out fresh."""
-NOBODY_TIME = 60.0
+NOBODY_TIME: Final = 60.0
 
 _log = logging.getLogger("gateway.proxy")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from typing import Final
 
 from gateway.errors import SessionError, UpstreamError
 from gateway.proxy.client_transport import NEVER
@@ -14,13 +15,13 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.plane import Client, Plane, PlaneParts
 from gateway.proxy.watched import Watched
 
-SWEEP_EVERY = 0.25
-SESSION_CHECK_EVERY = 1.0
+SWEEP_EVERY: Final = 0.25
+SESSION_CHECK_EVERY: Final = 1.0
 """Seconds between two looks at the sessions behind open connections."""
-READ_GRACE = 0.02
-RECHECKED_AT_ONCE = 64
-BACKLOG = 1024
-IDLE_GRACE = 1.0
+READ_GRACE: Final = 0.02
+RECHECKED_AT_ONCE: Final = 64
+BACKLOG: Final = 1024
+IDLE_GRACE: Final = 1.0
 """Seconds since its last answer after which a connection is taken for idle when the gateway stops."""
 
 

@@ -72,6 +72,8 @@ class Tunnel:
             self._client.write(close_frame(code))
         if self._upstream.transport is not None:
             self._upstream.transport.close()
+        self._upstream.sink = None
+        self._upstream.source = None
         self._client.sink = None
         self._client.source = None
         self._client.linger()

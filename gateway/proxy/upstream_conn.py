@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.core.limits import Limits
 from gateway.core.upstream import UpstreamAddress
@@ -16,10 +16,10 @@ from gateway.proxy.bulk import read_with, write_from
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, AnswerParser
 
-CR = 0x0D
-ENOUGH = 128 * 1024
+CR: Final = 0x0D
+ENOUGH: Final = 128 * 1024
 """Bytes of a body after which nothing more is read until somebody takes them."""
-MAX_INFORMATIONAL = 16
+MAX_INFORMATIONAL: Final = 16
 """1xx answers to one request; nobody waits for more."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from typing import Final
 
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
@@ -20,7 +21,7 @@ from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import Opened
 from gateway.sessions.terms import Terms
 
-PURPOSE = "session"
+PURPOSE: Final = "session"
 
 
 class CookieStore:

@@ -11,21 +11,27 @@ import struct
 from dataclasses import astuple
 from math import isfinite
 from sys import intern
+from typing import Final
 
 from gateway.core.identity import Identity
 from gateway.core.provider import ProviderSession
 from gateway.core.session import SESSION_ID_BYTES, Session, SessionSummary
 from gateway.errors import BadToken
 
-FIRST, SECOND, VERSION = b"\x01", b"\x02", b"\x03"
-_HEAD = struct.Struct(f">c{SESSION_ID_BYTES}sddddB")
+FIRST: Final = b"\x01"
+SECOND: Final = b"\x02"
+VERSION: Final = b"\x03"
+_HEAD: Final = struct.Struct(f">c{SESSION_ID_BYTES}sddddB")
 """Version, id, created, seen, expires, idle, flags."""
-_REMEMBERED, _IDLE, _CLAIMS, _LOGIN = 1, 2, 4, 8
-_ALL_FLAGS = 15
-_WITH_TOKENS = 10
+_REMEMBERED: Final = 1
+_IDLE: Final = 2
+_CLAIMS: Final = 4
+_LOGIN: Final = 8
+_ALL_FLAGS: Final = 15
+_WITH_TOKENS: Final = 10
 """Fields of what remained of a login when its tokens were among them."""
-_DECODER = json.JSONDecoder()
-_NUMBERS = (int, float)
+_DECODER: Final = json.JSONDecoder()
+_NUMBERS: Final = (int, float)
 
 
 def dump_session(session: Session) -> bytes:

@@ -11,25 +11,26 @@ import hmac
 from base64 import urlsafe_b64encode
 from binascii import Error, a2b_base64
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.errors import BadToken
 
-PREFIX = "v1."
-KEY_BYTES = 32
-_ID_BYTES = 4
-_NONCE_BYTES = 12
-_TAG_BYTES = 16
-_MIN_LENGTH = (_ID_BYTES + _NONCE_BYTES + _TAG_BYTES) * 4 // 3
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_STANDARD = bytes(
+PREFIX: Final = "v1."
+KEY_BYTES: Final = 32
+_ID_BYTES: Final = 4
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_MIN_LENGTH: Final = (_ID_BYTES + _NONCE_BYTES + _TAG_BYTES) * 4 // 3
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_STANDARD: Final = bytes(
     b"+/"[b"-_".index(byte)] if byte in b"-_" else byte if byte in _ALPHABET else 0 for byte in range(256)
 )
 """Translates base64url into plain base64, and all else into what is neither."""
 # By the characters beyond whole groups of four: which may be last, so that no unused bit is set.
-_LAST = {0: _ALPHABET, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+_LAST: Final = {0: _ALPHABET, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 
 
 class SealBroken(BadToken):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.core.session import Session, SessionSummary
 
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)

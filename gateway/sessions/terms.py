@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
 from gateway.sessions.store import Opened
 
-CLOCK_LEEWAY = 60.0
+CLOCK_LEEWAY: Final = 60.0
 """Seconds that a session may seem to come from the future."""
 
 

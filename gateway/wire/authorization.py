@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from gateway.core.programs import BASIC
 from gateway.core.step_up import StepUp
 from gateway.wire.grammar import LETTERS, consists_of, only
 
-REALM = b'realm="gateway"'
-TOKEN68 = only(LETTERS + b"0123456789-._~+/")
+REALM: Final = b'realm="gateway"'
+TOKEN68: Final = only(LETTERS + b"0123456789-._~+/")
 
 
 def split_authorization(value: bytes) -> tuple[str, bytes]:

@@ -6,14 +6,16 @@ a block. So a known block costs one dictionary lookup, and the lines in it none.
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.core.limits import Limits
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.headers import AuthorizationLine, CookieLine, KnownLines
 from gateway.wire.message import HeaderLine
 
-COOKIE_START = len(b"Cookie: ")
-MEMO_BLOCKS = 1024
-MEMO_BLOCK_BYTES = 2048
+COOKIE_START: Final = len(b"Cookie: ")
+MEMO_BLOCKS: Final = 1024
+MEMO_BLOCK_BYTES: Final = 2048
 
 
 class HeaderBlock:

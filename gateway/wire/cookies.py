@@ -8,11 +8,12 @@ made to forge a ``__Host-`` cookie from a neighbour's value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from gateway.core.cookie import MAX_PARTS
 from gateway.wire.grammar import DIGITS, OWS, consists_of
 
-MEMO_BYTES = 64 * 1024 * 1024
+MEMO_BYTES: Final = 64 * 1024 * 1024
 """Of all Cookie lines that one worker remembers."""
 
 
@@ -32,7 +33,7 @@ class PickedCookies:
         """What an upstream may see, as a Cookie value."""
 
 
-NO_COOKIES = PickedCookies(None, b"", b"")
+NO_COOKIES: Final = PickedCookies(None, b"", b"")
 
 
 class CookiePicker:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.wire.cookies import CookiePicker
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
-BODILESS = frozenset({204, 304})
+BODILESS: Final = frozenset({204, 304})
 
-REASONS = {
+REASONS: Final = {
     100: b"Continue", 101: b"Switching Protocols", 102: b"Processing", 103: b"Early Hints", 200: b"OK",
     201: b"Created", 202: b"Accepted", 203: b"Non-Authoritative Information", 204: b"No Content",
     205: b"Reset Content", 206: b"Partial Content", 207: b"Multi-Status", 208: b"Already Reported", 226: b"IM Used",
@@ -27,7 +29,7 @@ REASONS = {
     508: b"Loop Detected", 511: b"Network Authentication Required",
 }  # fmt: skip
 
-STATUS_LINES = {s: b"HTTP/1.1 %d %b" % (s, REASONS.get(s, b"Unknown")) for s in range(100, 600)}
+STATUS_LINES: Final = {s: b"HTTP/1.1 %d %b" % (s, REASONS.get(s, b"Unknown")) for s in range(100, 600)}
 """Own reason phrases: an upstream's may hold anything."""
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.wire.grammar import FIELD_VALUE, HEX_DIGITS, BadSyntax, consists_of, is_token
 
-LAST_CHUNK = b"0\r\n\r\n"
-MAX_CHUNK_LINE = 256
-MAX_TRAILER_BYTES = 8 * 1024
-MAX_TRAILERS = 50
-MAX_SIZE_DIGITS = 15
+LAST_CHUNK: Final = b"0\r\n\r\n"
+MAX_CHUNK_LINE: Final = 256
+MAX_TRAILER_BYTES: Final = 8 * 1024
+MAX_TRAILERS: Final = 50
+MAX_SIZE_DIGITS: Final = 15
 
 
 def chunk(data: bytes) -> bytes:

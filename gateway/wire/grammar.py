@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.errors import GatewayError
 
-LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-TOKEN = b"!#$%&'*+-.^_`|~0123456789" + LETTERS
-OWS = b" \t"
+LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789" + LETTERS
+OWS: Final = b" \t"
 
 
 def only(allowed: bytes) -> bytes:
@@ -14,10 +16,10 @@ def only(allowed: bytes) -> bytes:
     return bytes(byte if byte in allowed else byte ^ 0xFF for byte in range(256))
 
 
-DIGITS = only(b"0123456789")
-HEX_DIGITS = only(b"0123456789abcdefABCDEF")
-FIELD_VALUE = only(b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100)))
-_TOKEN = only(TOKEN)
+DIGITS: Final = only(b"0123456789")
+HEX_DIGITS: Final = only(b"0123456789abcdefABCDEF")
+FIELD_VALUE: Final = only(b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100)))
+_TOKEN: Final = only(TOKEN)
 
 
 class BadSyntax(GatewayError):

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from gateway.core.identity import Identity
 
 # Names that common apps trust by themselves, normalised; prefixes end in "-".
-TRUSTED_BY_APPS = frozenset(
+TRUSTED_BY_APPS: Final = frozenset(
     {
         b"remote-user", b"remote-groups", b"remote-email", b"remote-name",
         b"x-remote-user", b"x-remote-groups", b"x-remote-email", b"x-remote-name", b"x-remote-group",
@@ -27,14 +28,14 @@ TRUSTED_BY_APPS = frozenset(
         b"http-remote-user", b"auth-user", b"x-auth-user", b"x-auth-email", b"x-auth-groups", b"x-auth-name",
     }
 )  # fmt: skip
-TRUSTED_PREFIXES = (
+TRUSTED_PREFIXES: Final = (
     b"x-auth-request-", b"x-webauth-", b"x-authentik-", b"x-pomerium-", b"x-goog-authenticated-user-",
     b"x-goog-iap-", b"x-ms-client-principal-", b"x-ms-token-", b"tailscale-", b"cf-access-", b"oidc-claim-",
     b"oidc-", b"x-amzn-oidc-", b"x-gateway-", b"x-token-user-", b"x-vouch-", b"x-remote-extra-",
     b"impersonate-", b"x-forwarded-client-cert-",
 )  # fmt: skip
 
-_PLACEHOLDER = re.compile(r"\{([a-z]+)(?:\.([^{}]+))?\}")
+_PLACEHOLDER: Final = re.compile(r"\{([a-z]+)(?:\.([^{}]+))?\}")
 
 
 class IdentityHeaders:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import quote
 
 from gateway.wire.forward import REASONS, STATUS_LINES
 from gateway.wire.head import RequestHead
 
-REQUEST_ID_MARK = b"@REQUEST_ID@"
+REQUEST_ID_MARK: Final = b"@REQUEST_ID@"
 
-DETAILS = {
+DETAILS: Final = {
     400: "The request is not valid HTTP, or could be read in two ways.",
     401: "This needs a login.",
     403: "You are logged in, but this is not open to you.",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from hashlib import sha1
+from typing import Final
 
 from gateway.wire.grammar import BadSyntax, tokens
 from gateway.wire.head import AnswerHead, RequestHead
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def asks_for_websocket(head: RequestHead) -> bool:
@@ -78,10 +79,10 @@ def switching_head(answer: AnswerHead) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-GOING_AWAY = 1001
-POLICY_VIOLATION = 1008
-_CLOSE = 0x8
-_MAX_HEADER = 14
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+_CLOSE: Final = 0x8
+_MAX_HEADER: Final = 14
 
 
 def close_frame(code: int) -> bytes:
