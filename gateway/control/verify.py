@@ -26,6 +26,8 @@ NOT_TOLD = (
 
 # It becomes part of the login's address: nothing may turn it into another host's.
 _HOST = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# As for proxied requests: some servers take "post" for POST, so rules about POST would be passed by.
+_METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ async def verify(request: web.Request) -> web.Response:
     asked = _asked(request)
     if asked is None:
         return problem(request, 400, NOT_TOLD)
+    if not _METHOD.fullmatch(asked.method):
+        return problem(request, 400, "The method is none that rules could know.")
     try:
         paths = site.parts.target_paths(asked.target)
     except (ValueError, GatewayError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Final
 
 from gateway.core.gate import Verdict, rule_verdict
 from gateway.core.policy import Rule
@@ -31,12 +32,13 @@ from gateway.wire.framing import UntilClose
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
-EVENT_STREAM = b"text/event-stream"
-LOGOUT_PATH = f"{GATEWAY_PREFIX}/logout"
+EVENT_STREAM: Final = b"text/event-stream"
+LOGOUT_PATH: Final = f"{GATEWAY_PREFIX}/logout"
 """Whoever is too long without a word of their provider may still leave."""
-OWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-REFUSALS = frozenset({400, 404, 405, 413, 415})
-"""What our own pages answer to requests that nobody sends by mistake; the connection ends with them."""
+OWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+REFUSALS: Final = frozenset({400, 404, 405, 413, 415})
+"""What our own pages answer to requests that nobody sends by mistake; the connection ends with them, as with a form
+that is refused."""
 
 
 class Exchange(Answering):
@@ -283,7 +285,7 @@ class Exchange(Answering):
         client, head, plane, opened = self.client, self.head, self.plane, self.opened
         upload = client.upload
         close = self.upgrading or not head.keeps_alive() or plane.is_last(client)
-        if plan.route.control and answer.status in REFUSALS:
+        if plan.route.control and (answer.status in REFUSALS or (answer.status == 403 and upload is not None)):
             close = True
         if upload is not None and not upload.done:
             close = True

@@ -16,6 +16,8 @@ from gateway.proxy.plane import Client, Plane, PlaneParts
 from gateway.proxy.watched import Watched
 
 SWEEP_EVERY: Final = 0.25
+LATE: Final = 2 * SWEEP_EVERY
+"""Seconds since the last sweep after which nobody is taken for slow who may be waiting to be read."""
 SESSION_CHECK_EVERY: Final = 1.0
 """Seconds between two looks at the sessions behind open connections."""
 READ_GRACE: Final = 0.02
@@ -56,6 +58,10 @@ class DataPlane(Plane):
         next_check = 0.0
         while True:
             await asyncio.sleep(SWEEP_EVERY)
+            if self.loop.time() - self.now > LATE:
+                # The process got no time: what has come meanwhile is read first, and counts as of now.
+                self.now = self.loop.time()
+                await asyncio.sleep(READ_GRACE)
             check = self.now >= next_check
             if check:
                 next_check = self.now + SESSION_CHECK_EVERY

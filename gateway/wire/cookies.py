@@ -134,6 +134,8 @@ class CookiePicker:
                 if not part or not part.isascii():
                     return None
                 parts.append(part)
+            if not parts[0]:
+                return None
             first = b"".join(parts)
         return first.decode("ascii")
 

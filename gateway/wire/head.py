@@ -37,11 +37,13 @@ from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
 from gateway.wire.message import MessageHead
 from gateway.wire.target import parse_target, simple_path, split_absolute
 
-HTTP_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
-METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")}
-STATUSES = {b"%d" % status: status for status in range(100, 600)}
-MAX_METHOD = 32
-_VERSION = only(b"0123456789.")
+HTTP_VERSIONS: Final = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+METHODS: Final = {
+    m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
+}
+STATUSES: Final = {b"%d" % status: status for status in range(100, 600)}
+MAX_METHOD: Final = 32
+_VERSION: Final = only(b"0123456789.")
 
 REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
     b"host": HostLine,
@@ -86,11 +88,27 @@ REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
     b"cf-connecting-ip": ForwardedLine,
     b"fastly-client-ip": ForwardedLine,
     b"x-host": ForwardedLine,
+    b"x-original-host": ForwardedLine,
+    b"x-http-host-override": ForwardedLine,
+    b"x-forwarded": ForwardedLine,
+    b"forwarded-for": ForwardedLine,
+    b"proxy-client-ip": ForwardedLine,
+    b"wl-proxy-client-ip": ForwardedLine,
+    b"x-remote-ip": ForwardedLine,
+    b"x-remote-addr": ForwardedLine,
+    b"x-azure-clientip": ForwardedLine,
+    b"x-proxyuser-ip": ForwardedLine,
+    b"x-appengine-user-ip": ForwardedLine,
+    b"x-envoy-external-address": ForwardedLine,
+    b"x-envoy-original-path": ForwardedLine,
     b"x-request-id": ForwardedLine,
     b"forwarded": ForwardedLine,
     b"via": NotedLine,
     b"traceparent": NotedLine,
 }
+
+REQUEST_PREFIXES: Final = (*TRUSTED_PREFIXES, b"x-forwarded-")
+"""What is not known of the latter some app may believe, as gunicorn does ``X-Forwarded-Protocol``."""
 
 ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"connection": ConnectionLine,
@@ -111,7 +129,7 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"server": DroppedLine,
     b"x-powered-by": DroppedLine,
 }
-ANSWER_PREFIXES = (b"x-accel-",)
+ANSWER_PREFIXES: Final = (b"x-accel-",)
 
 
 class RequestHead(MessageHead):
@@ -139,7 +157,7 @@ class RequestParser:
     """Parses request heads under given limits; keeps the memory of known lines."""
 
     def __init__(self, limits: Limits, identity_names: frozenset[bytes]) -> None:
-        table = LineTable(REQUEST_LINES, TRUSTED_BY_APPS | identity_names, TRUSTED_PREFIXES)
+        table = LineTable(REQUEST_LINES, TRUSTED_BY_APPS | identity_names, REQUEST_PREFIXES)
         self._lines = KnownLines(table, limits.line, limits.cookie)
         self._blocks = KnownBlocks(self._lines, limits)
         self._limits = limits

@@ -7,17 +7,18 @@ repeat nearly all their lines, so a known line costs one dictionary lookup and n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from gateway.wire.grammar import DIGITS, FIELD_VALUE, LETTERS, OWS, BadSyntax, consists_of, is_token, only, tokens
 from gateway.wire.message import HeaderLine, MessageHead
 
-COOKIE_STARTS = (b"Cookie: ", b"cookie: ")
-CREDENTIAL_START = len(b"Authorization: ")
-MEMO_LINES = 4096
-MEMO_LINE_BYTES = 2048
+COOKIE_STARTS: Final = (b"Cookie: ", b"cookie: ")
+CREDENTIAL_START: Final = len(b"Authorization: ")
+MEMO_LINES: Final = 4096
+MEMO_LINE_BYTES: Final = 2048
 
-_ADDRESS = only(b"0123456789abcdefABCDEF:.")
-_HOST = only(LETTERS + b"0123456789-._")
+_ADDRESS: Final = only(b"0123456789abcdefABCDEF:.")
+_HOST: Final = only(LETTERS + b"0123456789-._")
 
 
 class DroppedLine(HeaderLine):
@@ -280,10 +281,10 @@ class LineTable:
         if kind is not None:
             return kind(lower, value)
         alias = normalised(name)
-        if alias in self._stripped or alias.startswith(self._prefixes):
-            return StrippedLine(alias, value)
         if alias in self._exact and self._exact[alias] is not NotedLine:
             return DroppedLine(lower, value)
+        if alias in self._stripped or alias.startswith(self._prefixes):
+            return StrippedLine(alias, value)
         return None
 
 

@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Final
 
 from gateway.wire.grammar import LETTERS, BadSyntax, consists_of, only
 
-_SIMPLE = LETTERS + b"0123456789-_~!$&'()*+,=:@./"
-_SIMPLE_PATH = only(_SIMPLE)
-_SIMPLE_TARGET = only(_SIMPLE + b"?")
+_SIMPLE: Final = LETTERS + b"0123456789-_~!$&'()*+,=:@./"
+_SIMPLE_PATH: Final = only(_SIMPLE)
+_SIMPLE_TARGET: Final = only(_SIMPLE + b"?")
 """A path and a query of the same characters: checked in one go."""
-_PATH = only(_SIMPLE + b'%;[]^`{|}"<>')
-_QUERY = only(bytes(range(0x21, 0x7F)).replace(b"#", b""))
+_PATH: Final = only(_SIMPLE + b'%;[]^`{|}"<>')
+_QUERY: Final = only(bytes(range(0x21, 0x7F)).replace(b"#", b""))
 
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_CONTROL_ESCAPE = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
-_SECOND_ESCAPE = re.compile(r"%(?:2[EeFf5]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[uU])")
-_ENCODED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_SLASHES = re.compile(r"/{2,}")
-_PARAMETERS = re.compile(r";[^/]*")
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL_ESCAPE: Final = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
+_SECOND_ESCAPE: Final = re.compile(r"%(?:2[EeFf5]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[uU])")
+_ENCODED_SLASH: Final = re.compile(rb"%(?:2[Ff]|5[Cc])")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_SLASHES: Final = re.compile(r"/{2,}")
+_PARAMETERS: Final = re.compile(r";[^/]*")
+_END_OF_NAME: Final = re.compile(r"[;?#]")
+"""Where a segment's name ends for those who decode before they take a path apart."""
+_OVERLOOKED: Final = (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+"""Signs that are not to be seen, and that some file systems leave out of names (CVE-2014-9390)."""
+_BEST_FIT: Final[Mapping[int, str | None]] = {
+    **dict.fromkeys(_OVERLOOKED),
+    **dict.fromkeys((0x2044, 0x2215, 0x2216, 0xA5, 0x20A9), "/"),
+    0x3002: ".",
+}
+"""What Windows puts in place of signs that its code page lacks, or has where others have a backslash."""
 
 
 class Target:
@@ -47,9 +59,14 @@ def simple_path(target: bytes) -> str:
     if not consists_of(target, _SIMPLE_TARGET) and not (consists_of(path, _SIMPLE_PATH) and consists_of(query, _QUERY)):
         return ""
     # Not "in": on bytes it first tries its operand as a number, for 1 600 instructions.
-    if path.find(b"//") >= 0 or path.find(b"/.") >= 0:
+    if path.find(b"//") >= 0 or (path.find(b".") >= 0 and _has_odd_dot(path)):
         return ""
     return path.decode("ascii")
+
+
+def _has_odd_dot(path: bytes) -> bool:
+    """Tell whether a segment begins or ends with a dot."""
+    return path.find(b"/.") >= 0 or path.find(b"./") >= 0 or path.endswith(b".")
 
 
 def parse_target(target: bytes) -> Target:
@@ -67,20 +84,21 @@ def parse_target(target: bytes) -> Target:
     full = _decode(path)
     # Under the plain reading an encoded slash is part of its segment.
     plain = _decode(_ENCODED_SLASH.sub(lambda match: b"%25" + match[0][1:], path)) if encoded_slash else full
-    # What a lenient server could make of it: backslashes as slashes, full-width signs as plain ones.
-    lenient = unicodedata.normalize("NFKC", full).replace("\\", "/")
+    lenient = _lenient(full)
     if _SECOND_ESCAPE.search(full) or _SECOND_ESCAPE.search(lenient):
         raise BadSyntax("an escape in the path that is escaped again")
     for segment in lenient.split("/"):
-        bare = segment.split(";", 1)[0]
+        bare = _END_OF_NAME.split(segment, maxsplit=1)[0]
         if bare.strip(". ") == "" != bare:
             raise BadSyntax("a dot segment in the path")
     readings = {plain, full, lenient}
     if "%" in full:
-        readings.add(_decode_again(full))
+        again = _decode_again(full)
+        readings |= {again, _lenient(again)}
     # Some decode before they cut query and fragment off (CVE-2024-38475).
     readings |= {re.split(r"[?#]", reading, maxsplit=1)[0] for reading in readings}
     readings |= {_PARAMETERS.sub("", reading) for reading in readings}
+    readings |= {_without_last_dots(reading) for reading in readings}
     readings |= {_SLASHES.sub("/", reading) for reading in readings}
     readings.discard(plain)
     return Target(plain, tuple(sorted(readings)), encoded_slash=encoded_slash)
@@ -92,6 +110,16 @@ def _decode(path: bytes) -> str:
         return decoded.decode("utf-8")
     except UnicodeDecodeError:
         raise BadSyntax("a path that is not UTF-8") from None
+
+
+def _lenient(path: str) -> str:
+    """Return what a lenient server could make of a path: backslashes are slashes, full-width signs plain ones."""
+    return unicodedata.normalize("NFKC", path).translate(_BEST_FIT).replace("\\", "/")
+
+
+def _without_last_dots(path: str) -> str:
+    """Return a path without what Windows leaves out at the end of each name."""
+    return "/".join(segment.rstrip(". ") for segment in path.split("/"))
 
 
 def _decode_again(text: str) -> str:

@@ -23,15 +23,15 @@ from tests.support.messages import Request
 from tests.support.upstream import RecorderUpstream, UpstreamConnection
 from tests.support.users import ALICE, User
 from tests.support.visitor import PAGE, Visitor, form_fields
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 MB = 1_000_000
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
-def get(gateway: GatewayProcess, target: str = "/x", timeout: float = 10.0) -> int:
+def get(gateway: GatewayProcess, target: str = "/x") -> int:
     """Return the status of one request on a connection of its own."""
-    with gateway.connect(timeout=timeout) as client:
+    with gateway.connect() as client:
         client.send(f"GET {target} HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
         return client.answer().status
 
@@ -62,7 +62,7 @@ def test_28_client_that_stops_reading(start_gateway: StartGateway) -> None:
             assert gateway.memory() - before < 16 * MB
             assert sent < 64 * MB, "socket buffers at most"
             assert get(gateway) == 200
-            wait_for(lambda: connection.ended, 6, "the stalled download to be cut")
+            wait_for(lambda: connection.ended, 20, "the stalled download to be cut")
             assert connection.sent - sent < 64 * MB
         record = gateway.wait_for_log(lambda found: found["path"] == "/big")
         assert record["error"]
@@ -85,9 +85,37 @@ def test_29_slow_senders(start_gateway: StartGateway, start: str) -> None:
                 time.sleep(0.5)
                 if start == SLOW_HEAD:
                     for connection in slow:
-                        connection.sendall(b"a")
-            wait_for(lambda: gateway.open_sockets() < 100, 15, "the slow clients to be closed")
+                        # On a slow machine some are closed by now.
+                        with contextlib.suppress(OSError):
+                            connection.sendall(b"a")
+            wait_for(lambda: gateway.open_sockets() < 100, what="the slow clients to be closed")
         others.assert_fine()
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [("POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nab", "cd"), (SLOW_HEAD, "a\r\n\r\n")],
+    ids=["body", "head"],
+)
+def test_29_what_came_while_the_gateway_stood_still(start_gateway: StartGateway, first: str, rest: str) -> None:
+    """A process that got no time reads what has come before it takes anybody for slow."""
+    limits = {"head_time": "1s", "body_idle_time": "1s", "first_byte_time": "1s"}
+    with RecorderUpstream() as upstream:
+        gateway = start_gateway(gateway_config(route("app", "/", upstream.url, public=True), limits=limits))
+        with gateway.connect() as client:
+            client.send(first)
+            if "ab" in first:
+                wait_for(lambda: upstream.received().endswith(b"ab"), what="the first half upstream")
+            pids = gateway.pids()
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                client.send(rest)
+                time.sleep(1.5)
+            finally:
+                for pid in pids:
+                    os.kill(pid, signal.SIGCONT)
+            assert client.answer().status == 200
 
 
 def test_29_slow_readers(start_gateway: StartGateway) -> None:
@@ -108,10 +136,10 @@ def test_29_slow_readers(start_gateway: StartGateway) -> None:
         with many_sockets(gateway.port, 200, receive_buffer=4096) as slow:
             for connection in slow:
                 connection.sendall(f"GET /big HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n".encode())
-            wait_for(lambda: len(upstream.seen("/big")) == 200, 20, "the slow readers to be served")
+            wait_for(lambda: len(upstream.seen("/big")) == 200, what="the slow readers to be served")
             with canaries(gateway) as others:
-                wait_for(lambda: gateway.open_sockets() < 100, 30, "the slow readers to be cut")
-        others.assert_fine(2.0)
+                wait_for(lambda: gateway.open_sockets() < 100, what="the slow readers to be cut")
+        others.assert_fine(10.0)
         assert gateway.memory() < 200 * MB
 
 
@@ -120,7 +148,10 @@ def test_30_idle_websockets(start_gateway: StartGateway) -> None:
     count = 2000
     with RecorderUpstream() as upstream:
         gateway = start_gateway(
-            gateway_config(route("app", "/", upstream.url, public=True), limits={"upstream_connections": 5000})
+            gateway_config(
+                route("app", "/", upstream.url, public=True),
+                limits={"upstream_connections": 5000, "first_byte_time": "1m"},
+            )
         )
         for _ in range(20):
             get(gateway)
@@ -143,13 +174,13 @@ def test_30_idle_websockets(start_gateway: StartGateway) -> None:
             gateway.signal(signal.SIGTERM)
             codes = [close_code(connection) for connection in sockets]
             assert set(codes) == {1001}, {code: codes.count(code) for code in set(codes)}
-            assert gateway.wait(20) == 0
+            assert gateway.wait() == 0
             gateway.assert_no_traceback()
 
 
 def close_code(connection: socket.socket) -> int:
     """Return the code of the close frame that comes; 0 where the end comes without one."""
-    connection.settimeout(15)
+    connection.settimeout(PATIENCE)
     data = b""
     while True:
         try:
@@ -178,13 +209,13 @@ def test_35_standard_output_blocked(start_gateway: StartGateway) -> None:
         config = gateway_config(route("app", "/", upstream.url, public=True))
         config["log"] = {"access": "stdout", "audit": "off"}
         gateway = start_gateway(config, stdout=stdout)
-        target = "/" + "x" * 3000
+        target = "/" + "x" * 7000
         with canaries(gateway) as others, gateway.connect() as client:
-            for _ in range(6000):
+            for _ in range(2000):
                 client.send(f"GET {target} HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
                 assert client.answer().status == 200
         others.assert_fine()
-        assert dropped_lines(gateway) > 0
+        wait_for(lambda: dropped_lines(gateway) > 0, what="dropped lines to be counted")
         assert gateway.memory() < 200 * MB
         gateway.terminate()
 
@@ -197,7 +228,7 @@ def test_35_log_on_a_full_disk(start_gateway: StartGateway) -> None:
         gateway = start_gateway(config)
         for _ in range(200):
             assert get(gateway) == 200
-        assert wait_for(lambda: dropped_lines(gateway) > 0, 5, "dropped lines to be counted")
+        assert wait_for(lambda: dropped_lines(gateway) > 0, what="dropped lines to be counted")
 
 
 def test_36_no_descriptors_left(start_gateway: StartGateway) -> None:
@@ -212,10 +243,10 @@ def test_36_no_descriptors_left(start_gateway: StartGateway) -> None:
             time.sleep(1)
             used = gateway.cpu()
             time.sleep(2)
-            assert gateway.cpu() - used < 0.6, "a busy loop"
+            assert gateway.cpu() - used < 1, "a busy loop"
             assert gateway.is_alive()
-            assert gateway.admin("/healthz", timeout=5)
-        assert wait_for(lambda: get(gateway) == 200, 10, "service to resume")
+            assert gateway.admin("/healthz")
+        assert wait_for(lambda: get(gateway) == 200, what="service to resume")
         gateway.assert_no_traceback()
 
 
@@ -234,7 +265,7 @@ def test_36_too_many_connections(start_gateway: StartGateway) -> None:
                 answer = client.answer()
                 assert (answer.status, bool(answer.get("Retry-After"))) == (503, True)
                 assert client.is_closed()
-        assert wait_for(lambda: get(gateway) == 200, 5, "service to resume")
+        assert wait_for(lambda: get(gateway) == 200, what="service to resume")
 
 
 def test_38_many_uploads(start_gateway: StartGateway) -> None:
@@ -286,7 +317,7 @@ def test_41_login_storm(start_gateway: StartGateway) -> None:
             one = Visitor(gateway)
             one.cookies = dict(visitor.cookies)
             barrier.wait()
-            answer = one.post("/_gateway/login", form)
+            answer = one.post("/_gateway/login", form, timeout=120)
             return answer.status, answer.get("Retry-After") is not None
 
         before = gateway.memory()
@@ -318,4 +349,4 @@ def test_29_a_pipelined_flood_is_served_fairly(start_gateway: StartGateway) -> N
                     with contextlib.suppress(OSError):
                         connection.sendall(flood)
             assert gateway.memory() - before < 32 * MB
-        others.assert_fine(2.0)
+        others.assert_fine(10.0)

@@ -60,7 +60,7 @@ def test_nonsense_is_refused(text: str) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_arbitrary_bytes_are_an_answer_or_not(data: bytes) -> None:
     """Nothing but BadSyntax is ever raised."""
     for text in (data, b"HTTP/1.1 200 OK\r\n" + data):

@@ -112,7 +112,7 @@ def test_an_incomplete_body_is_never_complete(data: bytes, payload: bytes) -> No
 
 
 @given(CHUNKED | BROKEN_CHUNKED, st.binary(max_size=5), st.lists(st.integers(0, 150), max_size=8))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_a_body_split_anywhere(data: bytes, rest: bytes, cuts: list[int]) -> None:
     """Payload, rest and refusal are the same wherever the pieces end."""
     data += rest
@@ -122,7 +122,7 @@ def test_a_body_split_anywhere(data: bytes, rest: bytes, cuts: list[int]) -> Non
 
 
 @given(st.binary(max_size=100))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_arbitrary_bytes_are_decoded_refused_or_wait(data: bytes) -> None:
     """Nothing but BadSyntax is ever raised, and no byte comes out that did not go in."""
     found = decode([data])
@@ -131,7 +131,6 @@ def test_arbitrary_bytes_are_decoded_refused_or_wait(data: bytes) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=6))
-@settings(deadline=None)
 def test_what_we_encode_we_decode(payloads: list[bytes]) -> None:
     """`chunk` and `LAST_CHUNK` make a body that gives the payload back."""
     body = b"".join(map(chunk, payloads)) + LAST_CHUNK
@@ -148,7 +147,6 @@ def test_a_huge_chunk_is_not_collected() -> None:
 
 
 @given(st.integers(0, 40), st.lists(st.binary(max_size=20), max_size=6))
-@settings(deadline=None)
 def test_a_body_of_known_length(length: int, fed: list[bytes]) -> None:
     """A body ends after its bytes, neither sooner nor later, and the rest is left."""
     body, payload, rest = LengthBody(length), b"", b""

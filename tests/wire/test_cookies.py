@@ -71,7 +71,7 @@ def pairs(value: bytes) -> list[bytes]:
 
 
 @given(LINES)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_the_picker_agrees_with_a_plain_one(lines: list[bytes]) -> None:
     """Token, kept pairs and the upstream's pairs are those of an implementation that is written to be read."""
     token, kept, others = reference(lines)
@@ -96,7 +96,7 @@ def test_the_usual_line(line: bytes, others: bytes) -> None:
 
 
 @given(LINES | st.lists(st.binary(max_size=60), max_size=3))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_a_token_was_sent_as_an_exact_pair(lines: list[bytes]) -> None:
     """No quoting, no comma, no neighbour and no other spelling of the name ever makes a token."""
     token = PICKER.pick(lines).token
@@ -111,7 +111,7 @@ def test_a_token_was_sent_as_an_exact_pair(lines: list[bytes]) -> None:
 
 
 @given(LINES | st.lists(st.binary(max_size=60), max_size=3))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_nothing_of_ours_goes_to_the_upstream(lines: list[bytes]) -> None:
     """What the upstream sees gives no token, holds none of our cookies, and invents nothing."""
     picked = PICKER.pick(lines)
@@ -137,6 +137,7 @@ TABLE = [
     ("\xa0__Host-session=v1.x", None, "", "\xa0__Host-session=v1.x"),
     ("__Host-session=2.v1.; __Host-session_1=y", "v1.y", "", ""),
     ("__Host-session_1=y; a=b; __Host-session=2.v1.", "v1.y", "", "a=b"),
+    ("__Host-session=2.; __Host-session_1=v1.y", None, "", ""),
     ("__Host-session=2.v1.", None, "", ""),
     ("__Host-session=2.v1.; __Host-session_1=y; __Host-session_1=z", None, "", ""),
     ("__Host-session=3.v1.; __Host-session_1=y", None, "", ""),
@@ -155,7 +156,7 @@ def test_what_a_line_holds(line: str, token: str | None, kept: str, others: str)
 
 
 @given(st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=9000), st.randoms())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_split_token_comes_back(text: str, random: Random) -> None:
     """What the policy writes in several cookies the picker puts together, in any order and among others."""
     policy = CookiePolicy(budget=20_000)
@@ -200,7 +201,7 @@ def in_use(known: KnownCookies, lines: tuple[bytes, ...]) -> PickedCookies:
 
 
 @given(LINES)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_memory_never_changes_an_answer(lines: list[bytes]) -> None:
     """A line that was seen before gives what it gave the first time."""
     known = KnownCookies(PICKER, 100)

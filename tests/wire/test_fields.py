@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from gateway.core.limits import Limits
 from gateway.wire.blocks import MEMO_BLOCK_BYTES, MEMO_BLOCKS, KnownBlocks
 from gateway.wire.grammar import BadSyntax
-from gateway.wire.head import REQUEST_LINES, AnswerParser, RequestParser
+from gateway.wire.head import REQUEST_LINES, REQUEST_PREFIXES, AnswerParser, RequestParser
 from gateway.wire.headers import MEMO_LINE_BYTES, MEMO_LINES, KnownLines, LineTable, normalised
-from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
+from gateway.wire.identity_headers import TRUSTED_BY_APPS
 from tests.wire.feeding import LIMITS, facts, outcome, parse, request
 from tests.wire.strategies import BROKEN_REQUESTS, REQUESTS
 
-TABLE = LineTable(REQUEST_LINES, TRUSTED_BY_APPS, TRUSTED_PREFIXES)
+TABLE = LineTable(REQUEST_LINES, TRUSTED_BY_APPS, REQUEST_PREFIXES)
 TRUSTED = [
     "Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-Forwarded-User",
     "X-Forwarded-Email",
@@ -26,9 +26,13 @@ TRUSTED = [
     "Cf-Access-Authenticated-User-Email", "Cf-Access-Jwt-Assertion", "OIDC_CLAIM_sub", "OIDC-CLAIM-email",
     "X-Original-URL",
     "X-Rewrite-URL", "X-Original-URI", "X-HTTP-Method-Override", "X-Identity-Token", "X-Gateway-Session",
+    "X-Forwarded-Protocol", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-For-Original",
 ]  # fmt: skip
 HOP = ["Connection", "Proxy-Connection", "Keep-Alive", "TE", "Trailer", "Upgrade", "Proxy-Authorization", "Proxy"]
-FORWARDED = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "X-Forwarded-Prefix"]
+FORWARDED = [
+    "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "X-Forwarded-Prefix",
+    "X-HTTP-Host-Override", "X-Original-Host", "WL-Proxy-Client-IP", "Forwarded-For",
+]  # fmt: skip
 
 
 def spellings(name: str) -> list[str]:
@@ -115,7 +119,7 @@ def test_whether_a_connection_is_kept(version: str, lines: list[str], alive: boo
 
 
 @given(st.lists(REQUESTS | BROKEN_REQUESTS, min_size=1, max_size=4))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_memory_never_changes_an_answer(texts: list[bytes]) -> None:
     """A parser that has seen other requests, and this one, reads it as a new one does."""
     old = RequestParser(LIMITS, frozenset())

@@ -28,7 +28,7 @@ def answer(*lines: str, first: str = "HTTP/1.1 200 OK") -> AnswerHead:
 
 
 @given(REQUESTS | BROKEN_REQUESTS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_what_we_send_is_what_we_read(text: bytes) -> None:
     """A request head that goes upstream has the method, target, lines and framing of the one that came."""
     if not isinstance(outcome([text]), Accepted):

@@ -36,7 +36,7 @@ def is_one_line(value: str) -> bool:
 @example(" alice")
 @example("\u00a0")
 @example("x" * 500 + "ä" * 500)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_a_value_comes_back(text: str) -> None:
     """Any value is written as one line of printable ASCII, and an app that decodes it gets the value itself."""
     assume(not any("\ud800" <= character <= "\udfff" for character in text))
@@ -62,7 +62,6 @@ def test_nobody_gains_a_group_by_an_encoded_comma() -> None:
 
 
 @given(st.lists(TEXTS, max_size=4))
-@settings(deadline=None)
 def test_a_comma_in_a_group_makes_no_group(groups: list[str]) -> None:
     """An app that splits at commas finds as many groups as there are."""
     assume(not any("\ud800" <= character <= "\udfff" for group in groups for character in group))
@@ -71,7 +70,7 @@ def test_a_comma_in_a_group_makes_no_group(groups: list[str]) -> None:
 
 
 @given(TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=3), TEXTS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_no_identity_breaks_a_header(user: str, name: str, mail: str, groups: list[str], team: str) -> None:
     """Whatever somebody is called, the block is whole lines of the configured names."""
     identity = Identity(user, name, mail, tuple(groups), claims={"team": team})

@@ -111,7 +111,7 @@ def assert_same_reading(head: RequestHead, other: Llhttp) -> None:
 @example(request("Transfer-Encoding: Chunked ", first="POST / HTTP/1.1"))
 @example(request("Content-Length: 000000000000000005", first="POST / HTTP/1.1"))
 @example(request(first='GET /[]^`{|}"<>?[]^`{|}"<>\\ HTTP/1.1'))
-@settings(deadline=None, max_examples=600)
+@settings(max_examples=600)
 def test_llhttp_agrees_with_what_we_accept(text: bytes) -> None:
     """Method, target, version, framing and every header name and value are the same for both."""
     found = outcome([text])
@@ -141,7 +141,7 @@ CHUNKED_HEAD = request("Transfer-Encoding: chunked", first="POST / HTTP/1.1")
 
 
 @given(CHUNKED | BROKEN_CHUNKED, st.sampled_from([b"", b"GET / HTTP/1.1\r\n", b"\r\n"]))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_llhttp_agrees_with_the_bodies_we_accept(data: bytes, rest: bytes) -> None:
     """Where both accept a chunked body, its payload is the same, and so is the byte at which it ends."""
     found = decoded(data + rest)

@@ -122,7 +122,7 @@ TAIL = "abZ019-._~!$&'()*+,=:@/?%&;[]{}|^`\"<>"
 
 
 @given(st.text(TAIL, max_size=40), st.sampled_from(["/_gateway/login", "https://login.example.com/_gateway/login"]))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_login_leads_back_to_the_request(tail: str, page: str) -> None:
     """Whatever a target holds, the login URL is one line of ASCII, and its ``next`` is the request."""
     target = b"/a" + tail.encode("ascii")

@@ -224,7 +224,7 @@ def test_the_limit_of_a_head_is_the_same_in_pieces(spare: int) -> None:
 
 @given(st.binary(max_size=300))
 @example(b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n")
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_arbitrary_bytes_are_refused_or_wait(data: bytes) -> None:
     """Nothing but BadSyntax is ever raised."""
     for text in (data, data + b"\r\n\r\n", b"GET " + data + b" HTTP/1.1\r\nHost: a\r\n\r\n", request() + data):
@@ -234,7 +234,7 @@ def test_arbitrary_bytes_are_refused_or_wait(data: bytes) -> None:
 
 
 @given(REQUESTS | BROKEN_REQUESTS, st.lists(st.integers(0, 400), max_size=6))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_pieces_never_change_a_head(text: bytes, cuts: list[int]) -> None:
     """However a request is cut, it is read as the same head, or refused; of several faults either may be named."""
     places = [0, *sorted(cuts), len(text)]
@@ -243,7 +243,7 @@ def test_pieces_never_change_a_head(text: bytes, cuts: list[int]) -> None:
 
 
 @given(REQUESTS | BROKEN_REQUESTS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_what_is_accepted_has_one_host_and_one_framing(text: bytes) -> None:
     """An accepted head is unambiguous: a host, a path or an asterisk, one length at most."""
     found = outcome([text])

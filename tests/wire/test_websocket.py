@@ -169,7 +169,7 @@ FRAMES = st.lists(
 
 
 @given(FRAMES, st.lists(st.integers(0, 70_000), max_size=6), st.integers(1, 20))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_frames_are_followed_wherever_they_are_cut(made: list[bytes], cuts: list[int], tail: int) -> None:
     """The cursor is at a boundary exactly where a frame has ended, whatever the pieces."""
     data = b"".join(made)
@@ -187,7 +187,7 @@ def test_frames_are_followed_wherever_they_are_cut(made: list[bytes], cuts: list
 
 
 @given(FRAMES, st.booleans())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_nothing_follows_a_close_frame(made: list[bytes], masked: bool) -> None:
     """Once a close frame has begun to pass, no frame of ours may be sent (§5.5.1)."""
     cursor = FrameCursor()
@@ -200,7 +200,6 @@ def test_nothing_follows_a_close_frame(made: list[bytes], masked: bool) -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=10))
-@settings(deadline=None)
 def test_any_bytes_can_be_followed(pieces: list[bytes]) -> None:
     """Nonsense is followed like frames, in pieces as well as whole, without an error."""
     one, many = FrameCursor(), FrameCursor()
