@@ -28,6 +28,7 @@ from gateway.core.route import Route
 from gateway.core.session import Session
 from gateway.login.oidc.methods import make_logins
 from gateway.login.password import PasswordLogin
+from gateway.login.programs.verifier import CredentialVerifier
 from gateway.one_process import OnePlane
 from gateway.programs import make_verifier
 from gateway.sessions.seal import KeyRing
@@ -36,7 +37,7 @@ from gateway.settings.settings import Settings
 from gateway.shared import Shared
 from gateway.signed_identity import make_keeper, make_mint
 from gateway.signing.keys import Keys
-from gateway.stores import make_handovers, make_store, make_throttle, make_vault
+from gateway.stores import make_handovers, make_once, make_store, make_throttle, make_vault
 from gateway.wire.target import parse_target
 from gateway.workers import WorkerProcess, Workers
 
@@ -103,13 +104,14 @@ class Generation:
         self._socket_path = str(shared.private / f"control-{next(_numbers)}.sock")
         self._throttle = make_throttle(settings)
         self._handovers = make_handovers(settings, shared.handovers)
+        self._logout_tokens = make_once(settings, shared.logout_tokens)
         self.login = self._make_login()
         self.providers = make_logins(settings.providers)
         self._vault = make_vault(settings, shared.waiting)
         self._refresher = self._make_refresher()
         self.refresh = self._refresher.refresh
         """Asks providers again, for the data planes."""
-        self._verifier = make_verifier(settings, self.login, self._throttle, shared.audit, self._forget_credentials)
+        self._verifier = self._make_verifier()
         self._mint = make_mint(settings)
         self._keeper = make_keeper(settings, self._sign)
         # What our own parser has let pass, aiohttp's takes too.
@@ -137,9 +139,19 @@ class Generation:
         self.planes.sign(keys)
 
     async def _forget_credentials(self) -> None:
-        """Let nobody take a credential for right because it was so before: keys or users have changed."""
+        """Let nobody take a credential for right because it was so before: users have changed."""
         self._verifier.forget()
+        await self._forget_verdicts()
+
+    async def _forget_verdicts(self) -> None:
+        """Let the data planes ask again about every credential: API keys have changed."""
         await self.planes.forget_credentials()
+
+    def _make_verifier(self) -> CredentialVerifier:
+        shared = self._shared
+        return make_verifier(
+            self.settings, self.login, self._throttle, shared.audit, self._forget_verdicts, shared.credentials.count
+        )
 
     def _make_login(self) -> PasswordLogin | None:
         settings = self.settings
@@ -201,6 +213,7 @@ class Generation:
             identity_headers=headers_for,
             target_paths=paths_of,
             handovers=self._handovers,
+            logout_tokens=self._logout_tokens,
             logins=shared.logins,
             jwks=self._jwks(),
         )
@@ -244,6 +257,7 @@ class Generation:
             await provider.close()
         await self._throttle.close()
         await self._handovers.close()
+        await self._logout_tokens.close()
         if self._vault is not None:
             await self._vault.close()
         await self.store.close()

@@ -7,7 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from gateway.control.metrics import LoginCounts
+from gateway.control.metrics import CredentialCounts, LoginCounts
+from gateway.control.once import MemoryOnce
 from gateway.control.refresh_once import RefreshState
 from gateway.core.metrics import Counters
 from gateway.errors import ConfigError, Problem
@@ -32,10 +33,13 @@ class Shared:
         self.ended = Counters()
         """What data planes had counted that run no more."""
         self.logins = LoginCounts()
+        self.credentials = CredentialCounts()
         self.rights = RightsWatch(settings.state_dir / "rights.json")
         self.draining = False
         self.handovers = MemoryHandovers()
         """Sessions on their way between hosts, where they are not in Redis."""
+        self.logout_tokens = MemoryOnce()
+        """Logout tokens that were used, where that is not in Redis."""
         self.refreshing = RefreshState(time.monotonic)
         self.waiting: dict[str, Waiting] = {}
         """Tokens that could not be written yet."""

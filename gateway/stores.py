@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gateway.control.once import Once
 from gateway.core.redis_address import RedisAddress
 from gateway.errors import ConfigError, Problem, StoreUnavailable
 from gateway.login.shared_throttle import SharedThrottle
@@ -18,6 +19,7 @@ from gateway.sessions.handovers import Handovers
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.redis_handovers import RedisHandovers
+from gateway.sessions.redis_once import RedisOnce
 from gateway.sessions.redis_store import RedisStore, records_prefix
 from gateway.sessions.redis_values import RedisValues
 from gateway.sessions.redis_vault import RedisTokenVault
@@ -81,6 +83,14 @@ def make_handovers(settings: Settings, memory: Handovers) -> Handovers:
     if settings.redis is None:
         return memory
     return RedisHandovers(redis_client(settings, settings.redis), KeyRing(settings.keys, os.urandom))
+
+
+def make_once(settings: Settings, memory: Once) -> Once:
+    """Return where it is remembered which logout tokens were used: in Redis where sessions are, else in this process.
+
+    Raises ConfigError.
+    """
+    return memory if settings.redis is None else RedisOnce(redis_client(settings, settings.redis))
 
 
 def make_vault(settings: Settings, waiting: dict[str, Waiting]) -> TokenVault | None:

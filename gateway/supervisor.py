@@ -135,6 +135,7 @@ class Supervisor:
             counters=lambda: self._counters,
             logins=self._shared.logins,
             refreshes=self._shared.refreshing.counts,
+            credentials=self._shared.credentials,
             draining=lambda: self._shared.draining,
             version=__version__,
         )

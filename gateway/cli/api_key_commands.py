@@ -1,4 +1,4 @@
-"""``gateway api-key``: keys with which programs call as a local user, in the file that the running gateway reads."""
+"""``gateway api-key``: keys with which programs call as a local user, where the running gateway reads them."""
 
 # ruff: noqa: PLC0415 -- imported at need, see the package
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gateway.cli.common import config_option, fail, load, table, tells_problems
+from gateway.cli.common import config_option, counted, fail, load, table, tells_problems
 
 if TYPE_CHECKING:
+    from gateway.core.api_key import ApiKey
     from gateway.core.audit import AuditKind
-    from gateway.login.programs.api_keys import ApiKey, ApiKeyFile
+    from gateway.login.programs.api_keys import ApiKeyStore
     from gateway.settings import Settings
 
 T = TypeVar("T")
@@ -28,8 +29,8 @@ MAX_NAME = 100
 def api_key() -> None:
     """Make, list and revoke API keys of local users.
 
-    Programs send one as `Authorization: Bearer gwk_…` to routes that name `api-key` under `programs`. Keys lie in
-    state_dir, as hashes; a running gateway notices within a second.
+    Programs send one as `Authorization: Bearer gwk_…` to routes that name `api-key` under `programs`. Keys lie as
+    hashes in Redis where sessions do, else in state_dir; a running gateway notices within a second.
     """
 
 
@@ -52,7 +53,7 @@ def new(config: Path, user: str, groups: tuple[str, ...], routes: tuple[str, ...
     _check(settings, user, groups, routes, name)
     lifetime = _lifetime(expires)
     text, key = make_api_key(name, user, time.time(), groups=groups or None, routes=routes, lifetime=lifetime)
-    _with_file(settings, lambda file: file.add(key))
+    _with_store(settings, lambda store: store.add(key))
     _report(settings, "api_key_made", key)
     if not any("api-key" in route.programs for route in settings.routes):
         click.echo("No route accepts API keys yet: name `api-key` under `programs` of one.", err=True)
@@ -66,7 +67,8 @@ def new(config: Path, user: str, groups: tuple[str, ...], routes: tuple[str, ...
 @tells_problems
 def list_keys(config: Path, user: str | None, *, as_json: bool) -> None:
     """List the keys, newest first; the keys themselves are not kept and cannot be shown."""
-    keys = _with_file(load(config), lambda file: file.read())
+    settings = load(config)
+    keys = _with_store(settings, lambda store: store.read())
     found = [key for key in keys.values() if user in (None, key.user)]
     if as_json:
         click.echo(json.dumps([_as_json(key) for key in found], ensure_ascii=False, indent=2))
@@ -74,6 +76,7 @@ def list_keys(config: Path, user: str | None, *, as_json: bool) -> None:
         click.echo("There are no API keys.")
     else:
         click.echo(table([COLUMNS, *map(_cells, found)]))
+    _tell_of_file_left(settings)
 
 
 @api_key.command()
@@ -87,11 +90,47 @@ def revoke(config: Path, key_id: str) -> None:
     settings = load(config)
     parts = split_key(key_id)
     wanted = parts[0] if parts else key_id
-    key = _with_file(settings, lambda file: file.remove(wanted))
+    key, left = _with_store(settings, lambda store: store.remove(wanted)), _remove_left(settings, wanted)
+    key = key or left
     if key is None:
         fail([f"there is no API key {wanted[:40]}"])
     _report(settings, "api_key_revoked", key)
     click.echo(f'Revoked "{key.name}" of {key.user}.')
+
+
+@api_key.command("import")
+@config_option
+@tells_problems
+def import_keys(config: Path) -> None:
+    """Take the keys of this host's state_dir over into Redis, once sessions are there; nobody needs a new one.
+
+    The file is deleted when all are taken over. Run it on each host that has one.
+    """
+    from gateway.programs import key_file_left
+
+    settings = load(config)
+    left = key_file_left(settings)
+    if left is None:
+        fail(["there is nothing to take over"])
+    count = _with_store(settings, lambda store: _take_over(settings, store))
+    for companion in ("", "-wal", "-shm"):
+        left.with_name(left.name + companion).unlink(missing_ok=True)
+    click.echo(f"Took over {counted(count, 'API key')}.")
+
+
+async def _take_over(settings: Settings, store: ApiKeyStore) -> int:
+    from gateway.programs import open_key_file
+
+    file = open_key_file(settings)
+    try:
+        keys = [key for key in (await file.read()).values() if not key.is_over(time.time())]
+        for key in keys:
+            await store.add(key)
+            # What was taken over is not to come back after it was revoked.
+            await file.remove(key.id)
+    finally:
+        await file.close()
+    return len(keys)
 
 
 def _check(settings: Settings, user: str, groups: Sequence[str], routes: Sequence[str], name: str) -> None:
@@ -130,21 +169,43 @@ def _lifetime(text: str) -> float | None:
         raise click.BadParameter("write 12h, 30d and so on, or never", param_hint="--expires") from None
 
 
-def _with_file(settings: Settings, work: Callable[[ApiKeyFile], Awaitable[T]]) -> T:
-    """Return what is done with the file. Raises ConfigError or StoreUnavailable where it cannot be used."""
-    import asyncio
-
+def _with_store(settings: Settings, work: Callable[[ApiKeyStore], Awaitable[T]]) -> T:
+    """Return what is done with the keys. Raises ConfigError or StoreUnavailable where they cannot be reached."""
     from gateway.programs import open_api_keys
 
-    file = open_api_keys(settings)
+    return _done_with(lambda: open_api_keys(settings), work)
+
+
+def _done_with(make: Callable[[], ApiKeyStore], work: Callable[[ApiKeyStore], Awaitable[T]]) -> T:
+    import asyncio
 
     async def run() -> T:
-        return await work(file)
+        store = make()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
 
-    try:
-        return asyncio.run(run())
-    finally:
-        file.close()
+    return asyncio.run(run())
+
+
+def _remove_left(settings: Settings, key_id: str) -> ApiKey | None:
+    """Remove a key from the file that is read no more, so that it is not taken over later."""
+    from gateway.programs import key_file_left, open_key_file
+
+    if key_file_left(settings) is None:
+        return None
+    return _done_with(lambda: open_key_file(settings), lambda file: file.remove(key_id))
+
+
+def _tell_of_file_left(settings: Settings) -> None:
+    """Say on stderr that there are keys in a file that is read no more."""
+    from gateway.programs import key_file_left, open_key_file
+
+    if (left := key_file_left(settings)) is not None:
+        keys = _done_with(lambda: open_key_file(settings), lambda file: file.read())
+        text = f"{counted(len(keys), 'API key')} in {left} open nothing, for sessions are in Redis now"
+        click.echo(f"{text}: `gateway api-key import` takes them over.", err=True)
 
 
 def _report(settings: Settings, kind: AuditKind, key: ApiKey) -> None:

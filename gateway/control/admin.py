@@ -25,7 +25,7 @@ class AdminViews:
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
         self._metrics = MetricsPage(
-            GatewayCollector(parts.counters, parts.run, parts.logins, parts.refreshes, parts.version)
+            GatewayCollector(parts.counters, parts.run, parts.logins, parts.refreshes, parts.credentials, parts.version)
         )
 
     async def healthz(self, request: web.Request) -> web.Response:

@@ -12,11 +12,12 @@ from aiohttp_session import session_middleware
 from gateway.control.admin import make_admin_app
 from gateway.control.facts import OIDC_PATH, SESSIONS_PATH
 from gateway.control.form import MAX_BYTES
+from gateway.control.give_back import GivingBack
 from gateway.control.handover import HANDOVER_PATH, START_PATH
 from gateway.control.handover_views import finish_handover, start_handover
 from gateway.control.jwks_view import show_jwks
 from gateway.control.login_views import show_login, submit_login
-from gateway.control.logout_there import REVOKING, settle, signed_out
+from gateway.control.logout_there import GIVING_BACK, settle, signed_out
 from gateway.control.logout_told import backchannel_logout, frontchannel_logout
 from gateway.control.logout_views import show_logout, submit_logout
 from gateway.control.middleware import answer, hide_server
@@ -61,7 +62,7 @@ def make_control_app(parts: ControlParts) -> web.Application:
     app.router.add_route("GET", OIDC_PATH + "/{provider}/signed-out", signed_out)
     app.router.add_route("GET", OIDC_PATH + "/{provider}/frontchannel-logout", frontchannel_logout)
     app.router.add_route("POST", OIDC_PATH + "/{provider}/backchannel-logout", backchannel_logout)
-    app[REVOKING] = set()
+    app[GIVING_BACK] = GivingBack()
     app.on_cleanup.append(settle)
     app.router.add_route("GET", START_PATH, start_handover)
     app.router.add_route("GET", HANDOVER_PATH, finish_handover)

@@ -26,6 +26,9 @@ PORTAL_PATH = "/_gateway/"
 SESSIONS_PATH = "/_gateway/sessions"
 OIDC_PATH = "/_gateway/oidc"
 
+REMEMBER = "remember"
+"""The parameter of an address, and the field of the login form, by which somebody chooses to be remembered."""
+
 _OWS = b" \t"
 
 
@@ -106,14 +109,24 @@ def login_path(next_url: str, step_up: str = "") -> str:
     return f"{LOGIN_PATH}?next={quote(next_url, safe='/')}{_asked(step_up)}"
 
 
-def start_path(provider: str, next_url: str, step_up: str = "") -> str:
-    """Return where a login at a provider begins that leads on to ``next_url``."""
-    more = f"?next={quote(next_url, safe='/')}{_asked(step_up)}" if next_url or step_up else ""
+def start_path(provider: str, next_url: str, step_up: str = "", remember: bool | None = None) -> str:
+    """Return where a login at a provider begins that leads on to ``next_url``.
+
+    ``remember`` is what was chosen, None where nothing was.
+    """
+    chosen = "" if remember is None else f"&{REMEMBER}={int(remember)}"
+    more = f"?next={quote(next_url, safe='/')}{_asked(step_up)}{chosen}" if next_url or step_up or chosen else ""
     return f"{OIDC_PATH}/{provider}/start{more}"
 
 
 def _asked(step_up: str) -> str:
     return f"&step_up={quote(step_up)}" if step_up else ""
+
+
+def chosen_to_remember(request: web.Request) -> bool | None:
+    """Return what an address says of being remembered, None where it says nothing; what is no clear yes is a no."""
+    said = request.query.getall(REMEMBER, [])
+    return said == ["1"] if said else None
 
 
 def audit_event(

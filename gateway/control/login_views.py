@@ -10,6 +10,7 @@ from gateway.control.answers import page, redirect
 from gateway.control.asking import CHOOSE, STEP_UP, Asking
 from gateway.control.csrf import FIELD
 from gateway.control.facts import (
+    REMEMBER,
     audit_event,
     client_of,
     host_name,
@@ -67,7 +68,7 @@ class Entry:
             user=form.get("username", "").strip(),
             password=form.get("password", ""),
             next_url=form.get("next", ""),
-            remember=form.get("remember", "") not in ("", "0", "false"),
+            remember=form.get(REMEMBER, "") not in ("", "0", "false"),
             step_up=form.get(STEP_UP, ""),
         )
 
@@ -75,9 +76,10 @@ class Entry:
     def again(cls, next_url: str, session: Session | None, asking: Asking | None) -> Entry:
         """Fill in what is known of somebody who is signed in, and is to sign in again as whoever they are."""
         step_up = asking.name if asking is not None else ""
-        if session is None or session.login is not None:
+        if session is None:
             return cls(next_url=next_url, step_up=step_up)
-        return cls(session.user, next_url=next_url, remember=session.remembered, step_up=step_up)
+        user = session.user if session.login is None else ""
+        return cls(user, next_url=next_url, remember=session.remembered, step_up=step_up)
 
 
 async def show_login(request: web.Request) -> web.Response:
@@ -111,16 +113,20 @@ def _same_provider(request: web.Request, session: Session, asking: Asking) -> st
     return login.provider.id if login is not None and asking.takes(login) and login.is_up() else ""
 
 
-def ask_for_session(request: web.Request, next_url: str, provider: str = "", step_up: str = "") -> web.Response:
+def ask_for_session(
+    request: web.Request, next_url: str, provider: str = "", step_up: str = "", remember: bool | None = None
+) -> web.Response:
     """Send the browser to ``public_url`` for its session there, or a login: on the page, or with a provider.
 
-    ``step_up`` names what the session is to be enough for.
+    ``step_up`` names what the session is to be enough for; ``remember`` is what was chosen on the way to a provider.
     """
     site = request.app[SITE]
     response = redirect("", 302)
     browser = site.questions.ask(request, response, site.parts.clock())
     path = start_url(host_name(host_of(request)), browser, site.kept_next(request, next_url), step_up)
-    response.headers[hdrs.LOCATION] = site.on_public_url(start_path(provider, path, step_up) if provider else path)
+    if provider:
+        path = start_path(provider, path, step_up, remember)
+    response.headers[hdrs.LOCATION] = site.on_public_url(path)
     return response
 
 
@@ -224,18 +230,19 @@ def _login_page(
     site = request.app[SITE]
     next_url = site.kept_next(request, entry.next_url)
     asking = site.asking_for(entry.step_up)
+    longest = site.parts.lifetimes.remember
     request[BROWSER] = browser = site.csrf.browser(request) or site.csrf.new_browser()
     shown = LoginPage(
         site=site.destination(request, next_url),
         csrf_token=site.csrf.token(browser, PURPOSE),
         next_url=next_url,
         username=entry.user[:256],
-        remember=in_words(site.parts.lifetimes.remember) if site.parts.lifetimes.remember else "",
+        remember=in_words(longest) if longest else "",
         remembered=entry.remember,
         error=error,
         notice=notice,
         possible=site.parts.login is not None and (asking is None or asking.takes_password()),
-        providers=_buttons(site, next_url, asking),
+        providers=_buttons(site, entry, next_url, asking),
         step_up=asking.name if asking is not None else "",
         reason=asking.reason() if asking is not None else "",
         elsewhere=login_path(next_url) if elsewhere else "",
@@ -243,10 +250,18 @@ def _login_page(
     return page(shown.render(), status, csp=site.form_csp, retry_after=retry_after)
 
 
-def _buttons(site: Site, next_url: str, asking: Asking | None) -> tuple[ProviderButton, ...]:
+def _buttons(site: Site, entry: Entry, next_url: str, asking: Asking | None) -> tuple[ProviderButton, ...]:
     step_up = asking.name if asking is not None else ""
+    stays = site.parts.lifetimes.remember is not None
+    # Where nothing is said, a step-up keeps what was: who unticks the box says so.
+    unticked = False if entry.remember else None
     return tuple(
-        ProviderButton(login.provider.name or login.provider.id, start_path(provider, next_url, step_up), login.is_up())
+        ProviderButton(
+            login.provider.name or provider,
+            start_path(provider, next_url, step_up, unticked),
+            start_path(provider, next_url, step_up, True) if stays else "",
+            login.is_up(),
+        )
         for provider, login in site.parts.providers.items()
         if asking is None or asking.takes(login)
     )

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from aiohttp import web
 
 from gateway.control.answers import page, redirect
 from gateway.control.facts import LOGIN_PATH, OIDC_PATH, host_of, scheme_of
+from gateway.control.give_back import GivingBack
 from gateway.control.login_views import SIGNED_OUT
 from gateway.control.oidc_views import login_of
 from gateway.control.pages import ContinuePage
 from gateway.control.site import SITE
 from gateway.core.provider import ProviderTokens
 from gateway.core.session import Session
-from gateway.errors import BadToken, ProviderDown, StoreUnavailable
-from gateway.login.redirect import RedirectLogin
+from gateway.errors import BadToken, StoreUnavailable
 
 PURPOSE = "signed out"
 MAX_STATE = 1500
 """Characters of the address to come back to; a longer one is the login page."""
-REVOKING = web.AppKey("revoking", set[asyncio.Task[None]])
-"""Tokens on their way back to their providers."""
-PATIENCE = 2.0
-"""Seconds that a stop waits for these."""
+GIVING_BACK = web.AppKey("giving_back", GivingBack)
 _log = logging.getLogger("gateway.control")
 
 
@@ -36,7 +32,7 @@ async def leave_provider(request: web.Request, session: Session | None, signed_o
     if session is None or login is None or remains is None:
         return None
     tokens = await _taken(request, session)
-    _give_back(request.app, login, tokens)
+    request.app[GIVING_BACK].give_back(login, tokens)
     return_to = request.app[SITE].on_public_url(f"{OIDC_PATH}/{login.provider.id}/signed-out")
     there = login.end_session_url(remains, tokens, return_to, _state(request, signed_out))
     if there is None:
@@ -46,13 +42,15 @@ async def leave_provider(request: web.Request, session: Session | None, signed_o
 
 
 async def _taken(request: web.Request, session: Session) -> ProviderTokens:
-    """Take the tokens of a session out of the vault; none where that fails, for a logout waits for nobody."""
+    """Take the tokens of a session out of the vault; none where that fails, for a logout waits for nobody.
+
+    A refresh under way finds them gone then, and gives back what it gets.
+    """
     vault = request.app[SITE].parts.vault
     kept = None
     if vault is not None:
         try:
-            kept = await vault.get(session)
-            await vault.drop(session)
+            kept = await vault.drop(session)
         except StoreUnavailable as error:
             _log.warning("the tokens of a session that ends stay where they are: %s", error)
     return kept.tokens if kept is not None else ProviderTokens()
@@ -68,33 +66,9 @@ def _state(request: web.Request, signed_out: str) -> str:
     return keys.seal(PURPOSE, signed_out.encode("utf-8", "replace"))
 
 
-def _give_back(app: web.Application, login: RedirectLogin, tokens: ProviderTokens) -> None:
-    """Give back the tokens in the background: nobody waits for that."""
-    if not tokens.refresh_token and not tokens.access_token:
-        return
-
-    async def revoke() -> None:
-        try:
-            await login.revoke(tokens)
-        except ProviderDown as error:
-            _log.warning("the provider %s did not take back a token: %s", login.provider.id, error)
-        except Exception:  # noqa: BLE001 - the logout is done; what became of the token, the log tells
-            _log.exception("a token could not be given back to the provider %s", login.provider.id)
-
-    task = asyncio.get_running_loop().create_task(revoke(), name="give back tokens")
-    app[REVOKING].add(task)
-    task.add_done_callback(app[REVOKING].discard)
-
-
 async def settle(app: web.Application) -> None:
     """Let what is on its way arrive, for a moment, when the application ends."""
-    revoking = app[REVOKING]
-    tasks = list(revoking)
-    if tasks:
-        _, late = await asyncio.wait(tasks, timeout=PATIENCE)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+    await app[GIVING_BACK].settle()
 
 
 async def signed_out(request: web.Request) -> web.Response:

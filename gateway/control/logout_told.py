@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from aiohttp import hdrs, web
 
@@ -14,7 +15,7 @@ from gateway.control.oidc_views import login_of
 from gateway.control.session_storage import current_session, sign_out
 from gateway.control.site import SITE
 from gateway.core.provider import ended_marks
-from gateway.errors import LoginRefused, ProviderDown
+from gateway.errors import LoginRefused, ProviderDown, StoreUnavailable
 from gateway.login.redirect import LogoutToken, RedirectLogin
 
 FRAMED = {
@@ -32,14 +33,15 @@ _log = logging.getLogger("gateway.control")
 async def backchannel_logout(request: web.Request) -> web.Response:
     """End what a logout token names (OIDC Back-Channel Logout §2.5 to §2.8)."""
     site, now = request.app[SITE], request.app[SITE].parts.clock()
-    login = login_of(request)
+    login, tokens = login_of(request), site.parts.logout_tokens
     if not site.is_public_host(request):
         raise web.HTTPNotFound
     try:
         token = (await read_form(request)).get("logout_token", "")
         told = await login.logout_token(token)
         used = f"{login.provider.id} {told.id}"
-        if not site.logout_tokens.use_up(used, max(told.until, now + REMEMBERED), now):
+        until = max(told.until, now + REMEMBERED)
+        if not await tokens.use_up(used, until, now):
             raise LoginRefused("the logout token was used before (jti)")
     except web.HTTPException as error:
         return _refused(request, login, f"not a form ({error.status})")
@@ -53,9 +55,13 @@ async def backchannel_logout(request: web.Request) -> web.Response:
     try:
         ended = await _end(request, login, told, now)
     except BaseException:
-        # The provider may send it again.
-        site.logout_tokens.give_back(used)
+        # The provider may send it again; where that cannot be written, in some seconds.
+        with suppress(StoreUnavailable):
+            await tokens.give_back(used)
         raise
+    with suppress(StoreUnavailable):
+        # The sessions are ended, and would be no more so if it came again.
+        await tokens.keep(used, until, now)
     _report(request, login, told, ended, now)
     return web.Response()
 

@@ -6,7 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, product
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -17,6 +17,8 @@ from gateway.core.metrics import LATENCY_BOUNDS, Counters, RunState, is_count
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OUTCOMES = ("success", "failure", "throttled", "busy", "csrf", "error")
 REFRESH_OUTCOMES = ("refreshed", "ended", "failed")
+CREDENTIAL_KINDS = ("bearer", "introspection", "basic", "api_key")
+CREDENTIAL_OUTCOMES = ("accepted", "refused", "unavailable")
 _STORE_HELP = "Of the session store, all processes together."
 _BUCKETS = [*(str(bound) for bound in LATENCY_BOUNDS), "+Inf"]
 
@@ -51,6 +53,21 @@ class RefreshCounts:
         return dict(self._counts)
 
 
+class CredentialCounts:
+    """Verdicts on what programs sent, by kind and outcome, since the start."""
+
+    def __init__(self) -> None:
+        self._counts = Counter(dict.fromkeys(product(CREDENTIAL_KINDS, CREDENTIAL_OUTCOMES), 0))
+
+    def count(self, kind: str, outcome: str) -> None:
+        """Count one verdict; both are of `CREDENTIAL_KINDS` and `CREDENTIAL_OUTCOMES`."""
+        self._counts[kind, outcome] += 1
+
+    def by_kind(self) -> dict[tuple[str, str], int]:
+        """Return the counts by kind and outcome, those that are zero too."""
+        return dict(self._counts)
+
+
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """How the session store is at a scrape."""
@@ -71,12 +88,14 @@ class GatewayCollector(Collector):
         run: RunState,
         logins: LoginCounts,
         refreshes: RefreshCounts,
+        credentials: CredentialCounts,
         version: str,
     ) -> None:
         self._counters = counters
         self._run = run
         self._logins = logins
         self._refreshes = refreshes
+        self._credentials = credentials
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
@@ -92,6 +111,7 @@ class GatewayCollector(Collector):
             logins.add_metric([outcome], count)
         yield logins
         yield _of_refreshes(self._refreshes)
+        yield _of_credentials(self._credentials)
         build = GaugeMetricFamily("gateway_build_info", "Always 1; the labels tell.", labels=["version", "python"])
         build.add_metric([self._version, platform.python_version()], 1)
         yield build
@@ -102,6 +122,15 @@ def _of_refreshes(counts: RefreshCounts) -> Metric:
         "gateway_token_refreshes", "Calls to refresh a login, by outcome.", labels=["provider", "outcome"]
     )
     for labels, count in counts.by_provider().items():
+        family.add_metric(list(labels), count)
+    return family
+
+
+def _of_credentials(counts: CredentialCounts) -> Metric:
+    family = CounterMetricFamily(
+        "gateway_credentials", "Verdicts on credentials of programs, by outcome.", labels=["kind", "outcome"]
+    )
+    for labels, count in counts.by_kind().items():
         family.add_metric(list(labels), count)
     return family
 

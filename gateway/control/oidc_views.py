@@ -15,6 +15,7 @@ from gateway.control.facts import (
     OIDC_PATH,
     PORTAL_PATH,
     audit_event,
+    chosen_to_remember,
     host_of,
     is_navigation,
     login_path,
@@ -75,21 +76,30 @@ async def begin_login(request: web.Request) -> web.Response:
     site = request.app[SITE]
     login = login_of(request)
     next_url, asking = site.next_url(request, request.query.get("next", "")), site.asking(request)
-    if site.is_enough(await current_session(request), asking):
+    session, remember = await current_session(request), chosen_to_remember(request)
+    if site.is_enough(session, asking):
         return redirect(next_url)
     step_up = asking.name if asking is not None else ""
     if site.hands_over(request):
-        return ask_for_session(request, request.query.get("next", ""), login.provider.id, step_up)
+        return ask_for_session(request, request.query.get("next", ""), login.provider.id, step_up, remember)
     if not site.is_public_host(request):
         if next_url.startswith("/"):
             next_url = f"{scheme_of(request)}://{host_of(request)}{next_url}"
-        return redirect(site.on_public_url(start_path(login.provider.id, next_url, step_up)), 302)
-    return await _begin(request, login, next_url, asking.asked() if asking is not None else Asked())
+        return redirect(site.on_public_url(start_path(login.provider.id, next_url, step_up, remember)), 302)
+    pending = PendingLogin(
+        login.provider.id,
+        site.parts.random(SECRET_BYTES),
+        next_url,
+        site.parts.clock(),
+        asking.asked() if asking is not None else Asked(),
+        remember=remember is True,
+        remembered=session.user if session is not None and session.remembered and remember is None else "",
+    )
+    return await _begin(request, login, pending)
 
 
-async def _begin(request: web.Request, login: RedirectLogin, next_url: str, asked: Asked) -> web.Response:
-    site, now = request.app[SITE], request.app[SITE].parts.clock()
-    pending = PendingLogin(login.provider.id, site.parts.random(SECRET_BYTES), next_url, now, asked)
+async def _begin(request: web.Request, login: RedirectLogin, pending: PendingLogin) -> web.Response:
+    site, now = request.app[SITE], pending.begun
     try:
         location = await login.begin(pending, _redirect_uri(request, login))
     except ProviderDown as error:
@@ -120,7 +130,8 @@ async def finish_login(request: web.Request) -> web.Response:
     except (LoginRefused, ProviderDown) as error:
         response = _failed(request, login, error)
     else:
-        session = await begin_session(request, proof.identity, login=proof.session)
+        remember = pending.remembers(proof.identity.user)
+        session = await begin_session(request, proof.identity, remember=remember, login=proof.session)
         await _keep(request, session, proof)
         response = _lead_on(request, pending.next_url)
     response.headers.add(hdrs.SET_COOKIE, site.pending.cookie(logins, now))

@@ -127,6 +127,8 @@ class ProviderButton:
 
     name: str
     link: str
+    staying: str = ""
+    """The link of who is to be remembered; empty where nobody is."""
     up: bool = True
     """Whether it can be reached, as far as is known."""
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.control.jwks import JwkSet
-from gateway.control.metrics import LoginCounts, RefreshCounts
+from gateway.control.metrics import CredentialCounts, LoginCounts, RefreshCounts
+from gateway.control.once import MemoryOnce, Once
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.metrics import Counters, RunState
@@ -54,6 +55,8 @@ class ControlParts:
     """The keys of the signed identity, where there is one."""
     handovers: Handovers = field(default_factory=MemoryHandovers)
     """Sessions on their way to other hosts."""
+    logout_tokens: Once = field(default_factory=MemoryOnce)
+    """The ids of logout tokens that were used."""
     logins: LoginCounts = field(default_factory=LoginCounts)
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
@@ -80,6 +83,7 @@ class AdminParts:
     """What the admin API asks for; None lets in programs of this machine."""
     run: RunState = field(default_factory=RunState)
     refreshes: RefreshCounts = field(default_factory=RefreshCounts)
+    credentials: CredentialCounts = field(default_factory=CredentialCounts)
     gather: Callable[[], Awaitable[None]] = _nothing
     """Brings the counters up to date."""
     clock: Callable[[], float] = time.time

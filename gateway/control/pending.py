@@ -10,6 +10,7 @@ import hmac
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -80,6 +81,7 @@ def _dumped(logins: Sequence[PendingLogin]) -> bytes:
             login.next_url if len(login.next_url) <= MAX_NEXT else "/",
             login.begun,
             [list(login.asked.acr_values), login.asked.max_age, login.asked.prompt, login.asked.step_up],
+            [login.remember, login.remembered],
         ]
         for login in logins
     ]
@@ -89,13 +91,24 @@ def _dumped(logins: Sequence[PendingLogin]) -> bytes:
 def _parsed(data: bytes) -> list[PendingLogin]:
     """Return what was sealed. Raises BadToken for another shape, as of another version."""
     try:
-        found = []
-        for provider, secret, next_url, begun, (acr_values, max_age, prompt, step_up) in json.loads(data):
-            asked = Asked(tuple(acr_values), max_age, prompt, step_up)
-            login = PendingLogin(provider, b64decode(secret), next_url, float(begun), asked)
-            if len(login.secret) != SECRET_BYTES or not isinstance(provider, str) or not isinstance(next_url, str):
-                raise ValueError
-            found.append(login)
+        return [_login(*fields) for fields in json.loads(data)]
     except (ValueError, TypeError):
         raise BadToken("logins in progress of an odd shape") from None
-    return found
+
+
+def _login(provider: str, secret: str, next_url: str, begun: float, asked: Any, remember: Any) -> PendingLogin:
+    """Return one login. Raises ValueError or TypeError."""
+    acr_values, max_age, prompt, step_up = asked
+    chosen, remembered = remember
+    login = PendingLogin(
+        provider,
+        b64decode(secret),
+        next_url,
+        float(begun),
+        Asked(tuple(acr_values), max_age, prompt, step_up),
+        chosen is True,
+        remembered,
+    )
+    if len(login.secret) != SECRET_BYTES or not all(isinstance(text, str) for text in (provider, next_url, remembered)):
+        raise ValueError
+    return login

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from gateway.control.back_off import LAST, BackOff
+from gateway.control.give_back import GivingBack
 from gateway.control.metrics import RefreshCounts
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
@@ -65,6 +66,11 @@ class RefresherParts:
     clock: Callable[[], float]
     """Seconds since the epoch."""
     lease: float = LEASE
+    giving_back: GivingBack = field(default_factory=GivingBack)
+
+
+class LoggedOut(Exception):
+    """Somebody has logged out while the provider was asked: what it gives is for nobody."""
 
 
 class Renewal:
@@ -114,13 +120,17 @@ class Renewal:
         provider, handle = self._login.provider.id, self._session.handle
 
         async def keep(tokens: ProviderTokens) -> None:
-            await self._vault.put(self._session, replace(kept, tokens=tokens.worth_keeping(refresh=True)))
+            await self._keep(replace(kept, tokens=tokens.worth_keeping(refresh=True)))
 
         try:
             proof = await self._login.refresh(kept.login, kept.tokens, kept.identity, keep)
+            found = KeptLogin(proof.identity, proof.session, proof.tokens.worth_keeping(refresh=True))
+            await self._keep(found)
+        except LoggedOut:
+            self._worked("refreshed")
+            return OVER
         except (GrantOver, LoginDenied) as error:
-            self._state.counts.count(provider, "ended")
-            self._state.providers.worked(provider)
+            self._worked("ended")
             await end_session(self._parts, self._session, f"{provider}: {error}")
             return OVER
         except (LoginRefused, ProviderDown) as error:
@@ -129,12 +139,19 @@ class Renewal:
         except Exception:  # noqa: BLE001 - whatever the provider said, no session ends by it
             _log.exception("the provider %s could not be asked about the session %s", provider, handle)
             return self._failed(is_down=False)
-        self._state.counts.count(provider, "refreshed")
         self._state.sessions.worked(handle)
-        self._state.providers.worked(provider)
-        found = KeptLogin(proof.identity, proof.session, proof.tokens.worth_keeping(refresh=True))
-        await self._vault.put(self._session, found)
+        self._worked("refreshed")
         return found
+
+    async def _keep(self, kept: KeptLogin) -> None:
+        """Keep what the provider gave; it gets it back where a logout has taken what was there. Raises LoggedOut."""
+        if not await self._vault.renew(self._session, kept):
+            self._parts.giving_back.give_back(self._login, kept.tokens)
+            raise LoggedOut
+
+    def _worked(self, outcome: str) -> None:
+        self._state.counts.count(self._login.provider.id, outcome)
+        self._state.providers.worked(self._login.provider.id)
 
     def _failed(self, *, is_down: bool) -> Refreshed:
         provider, state = self._login.provider.id, self._state

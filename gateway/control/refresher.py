@@ -51,6 +51,7 @@ class Refresher:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._parts.giving_back.settle()
 
     async def _answer(self, token: str) -> Refreshed:
         try:
@@ -76,13 +77,13 @@ class Refresher:
         if not provider.provider.refresh:
             # It was when they logged in.
             login = replace(login, access_expires=None, refresh_at=None)
-            return await self._write(replace(session, login=login), token, vault)
+            return await self._write(replace(session, login=login), token)
         found = await self._found(session, provider, vault)
         if isinstance(found, Refreshed):
             return found
-        return await self._write(replace(session, identity=found.identity, login=found.login), token, vault)
+        return await self._write(replace(session, identity=found.identity, login=found.login), token)
 
-    async def _write(self, session: Session, token: str, vault: TokenVault) -> Refreshed:
+    async def _write(self, session: Session, token: str) -> Refreshed:
         """Write a session anew, even where it says so already: another copy of it may be the one that was asked about.
 
         Raises StoreUnavailable.
@@ -91,8 +92,8 @@ class Refresher:
             opened = await self._parts.store.save(session, token)
             self._parts.cookie.split(opened.token)
         except BadToken:
-            # It was ended meanwhile, so nobody needs its tokens any more.
-            await vault.drop(session)
+            # It was ended meanwhile. A logout takes the tokens that it finds in the vault. After a new login they stay
+            # there: a provider that gets them back may end that login as well.
             return OVER
         except SessionTooLarge as error:
             await end_session(self._parts, session, f"{session.identity.method}: {error}")

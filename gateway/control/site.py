@@ -11,7 +11,6 @@ from gateway.control.asking import STEP_UP, Asking, asking_routes
 from gateway.control.csrf import CsrfGuard
 from gateway.control.facts import PORTAL_PATH, client_of, host_name, host_of, login_path, scheme_of
 from gateway.control.handover import START_PATH, Questions
-from gateway.control.once import UsedOnce
 from gateway.control.pages import content_security_policy
 from gateway.control.parts import ControlParts
 from gateway.control.pending import PendingLogins
@@ -34,7 +33,6 @@ class Site:
         self.csrf = CsrfGuard(parts.csrf_keys, secure=parts.session_cookie.secure, random=parts.random)
         self.pending = PendingLogins(parts.pending_keys, secure=parts.session_cookie.secure)
         self.questions = Questions(secure=parts.session_cookie.secure, random=parts.random)
-        self.logout_tokens = UsedOnce()
         self._asking = asking_routes(parts.router.routes)
         public = urlsplit(parts.public_url)
         self._public_scheme = public.scheme

@@ -40,6 +40,14 @@ class PendingLogin:
     begun: float
     """Seconds since the epoch."""
     asked: Asked = field(default_factory=Asked)
+    remember: bool = False
+    """Whether it was chosen that whoever comes back is remembered."""
+    remembered: str = ""
+    """Who was remembered before, where nothing was chosen; nobody else is by that."""
+
+    def remembers(self, user: str) -> bool:
+        """Tell whether the session of who came back is to be remembered."""
+        return self.remember or self.remembered == user
 
     @property
     def state(self) -> str:

@@ -14,6 +14,12 @@ _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
+# GETDEL, which servers before 6.2 lack.
+_DROP = """
+local kept = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+return kept
+"""
 
 
 class RedisTokenVault:
@@ -33,20 +39,29 @@ class RedisTokenVault:
 
     async def put(self, session: Session, kept: KeptLogin) -> None:
         """Keep what belongs to a session, until its absolute end."""
+        await self._set(session, kept)
+
+    async def renew(self, session: Session, kept: KeptLogin) -> bool:
+        """Do the same if anything is there; tell whether it was."""
+        return await self._set(session, kept, "XX")
+
+    async def _set(self, session: Session, kept: KeptLogin, *words: str) -> bool:
         left = session.expires - max(self._clock(), session.created)
         if left <= 0:
-            return
+            return False
         record = seal_kept(self._keys, session, kept)
-        await self._call(self._kept + session.handle, "SET", record, "PX", max(1, int(left * 1000)))
+        words = (*words, "PX", str(max(1, int(left * 1000))))
+        return await self._call(self._kept + session.handle, "SET", record, *words) is not None
 
     async def get(self, session: Session) -> KeptLogin | None:
         """Return what is kept for a session, or None."""
         record = await self._call(self._kept + session.handle, "GET")
         return open_kept(self._keys, session, record) if isinstance(record, bytes) else None
 
-    async def drop(self, session: Session) -> None:
-        """Forget what is kept for a session."""
-        await self._call(self._kept + session.handle, "DEL")
+    async def drop(self, session: Session) -> KeptLogin | None:
+        """Forget what is kept for a session, and return it."""
+        record = await self._run(_DROP, self._kept + session.handle)
+        return open_kept(self._keys, session, record) if isinstance(record, bytes) else None
 
     async def lease(self, handle: str, seconds: float) -> bool:
         """Tell whether nobody else is at a session's tokens."""
@@ -56,9 +71,12 @@ class RedisTokenVault:
 
     async def release(self, handle: str) -> None:
         """Let others at a session's tokens."""
+        await self._run(_RELEASE, self._leases + handle, self._name)
+
+    async def _run(self, script: str, name: str, *words: str) -> object:
         await self._client.start_once()
-        name = self._leases + handle
-        await self._client.call(name, "EVAL", _RELEASE, 1, name, self._name, until=self._client.deadline())
+        found: object = await self._client.call(name, "EVAL", script, 1, name, *words, until=self._client.deadline())
+        return found
 
     async def _call(self, name: str, verb: str, *words: str | bytes | int, repeatable: bool = True) -> object:
         await self._client.start_once()

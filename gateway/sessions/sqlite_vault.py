@@ -31,6 +31,8 @@ _PUT = """
 INSERT INTO kept (handle, ends, record) VALUES (?, ?, ?)
 ON CONFLICT (handle) DO UPDATE SET ends = excluded.ends, record = excluded.record
 """
+_RENEW = "UPDATE kept SET ends = ?, record = ? WHERE handle = ?"
+_DROP = "DELETE FROM kept WHERE handle = ? RETURNING record"
 # One that would last for far longer than any does is from before the clock was set back.
 _LEASE = """
 INSERT INTO lease (handle, until, holder) VALUES (?, ?, ?)
@@ -70,6 +72,11 @@ class SqliteTokenVault:
             self._pruned = now
             await self._prune(now)
 
+    async def renew(self, session: Session, kept: KeptLogin) -> bool:
+        """Do the same if anything is there; tell whether it was."""
+        row = (session.expires, seal_kept(self._keys, session, kept), session.handle)
+        return await self._database.write(lambda db: db.execute(_RENEW, row).rowcount > 0)
+
     async def get(self, session: Session) -> KeptLogin | None:
         """Return what is kept for a session, or None."""
         query = "SELECT record FROM kept WHERE handle = ? AND ends > ?"
@@ -77,9 +84,10 @@ class SqliteTokenVault:
         row = await self._database.read(lambda db: db.execute(query, found).fetchone())
         return open_kept(self._keys, session, row[0]) if row is not None else None
 
-    async def drop(self, session: Session) -> None:
-        """Forget what is kept for a session."""
-        await self._database.write(lambda db: db.execute("DELETE FROM kept WHERE handle = ?", (session.handle,)))
+    async def drop(self, session: Session) -> KeptLogin | None:
+        """Forget what is kept for a session, and return it."""
+        rows = await self._database.write(lambda db: db.execute(_DROP, (session.handle,)).fetchall())
+        return open_kept(self._keys, session, rows[0][0]) if rows else None
 
     async def lease(self, handle: str, seconds: float) -> bool:
         """Tell whether nobody else is at a session's tokens."""

@@ -29,6 +29,8 @@ class Waiting:
 
     session: Session
     kept: KeptLogin
+    again: bool = False
+    """Whether something is there that it takes the place of."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever writes, so that nothing older comes after."""
 
@@ -46,23 +48,37 @@ class SteadyVault:
 
     async def put(self, session: Session, kept: KeptLogin) -> None:
         """Keep what belongs to a session; never raises StoreUnavailable."""
+        await self._put(session, kept, again=False)
+
+    async def renew(self, session: Session, kept: KeptLogin) -> bool:
+        """Do the same if anything is there; tell whether it was, as far as is known. Never raises StoreUnavailable."""
+        return await self._put(session, kept, again=True)
+
+    async def _put(self, session: Session, kept: KeptLogin, *, again: bool) -> bool:
         if len(self._waiting) >= MAX_WAITING and session.handle not in self._waiting:
             del self._waiting[next(iter(self._waiting))]
-        entry = self._waiting.setdefault(session.handle, Waiting(session, kept))
-        entry.kept = kept
+        entry = self._waiting.setdefault(session.handle, Waiting(session, kept, again))
+        # Where the first is not written yet, nothing can be there.
+        entry.kept, entry.again = kept, entry.again and again
         try:
-            await self._write(entry)
+            return await self._write(entry)
         except StoreUnavailable as error:
             _log.error("the tokens of the session %s stay in memory for now: %s", session.handle, error)
+            return True
         finally:
             self._go_on()
 
-    async def _write(self, entry: Waiting) -> None:
+    async def _write(self, entry: Waiting) -> bool:
+        """Write an entry; tell whether it is there then."""
         async with entry.writing:
-            kept, handle = entry.kept, entry.session.handle
-            await self._vault.put(entry.session, kept)
+            kept, handle, there = entry.kept, entry.session.handle, True
+            if entry.again:
+                there = await self._vault.renew(entry.session, kept)
+            else:
+                await self._vault.put(entry.session, kept)
             if entry.kept is kept and self._waiting.get(handle) is entry:
                 del self._waiting[handle]
+            return there
 
     def _go_on(self) -> None:
         """Write what waits, in the background."""
@@ -91,10 +107,11 @@ class SteadyVault:
         self._go_on()
         return entry.kept
 
-    async def drop(self, session: Session) -> None:
-        """Forget what is kept for a session."""
-        self._waiting.pop(session.handle, None)
-        await self._vault.drop(session)
+    async def drop(self, session: Session) -> KeptLogin | None:
+        """Forget what is kept for a session, and return it."""
+        entry = self._waiting.pop(session.handle, None)
+        kept = await self._vault.drop(session)
+        return entry.kept if entry is not None else kept
 
     async def lease(self, handle: str, seconds: float) -> bool:
         """Tell whether nobody else is at a session's tokens."""

@@ -37,11 +37,14 @@ class TokenVault(Protocol):
     async def put(self, session: Session, kept: KeptLogin) -> None:
         """Keep what belongs to a session, until the session's absolute end, in place of what was there."""
 
+    async def renew(self, session: Session, kept: KeptLogin) -> bool:
+        """Do the same if anything is there; tell whether it was: where somebody has logged out, nothing is any more."""
+
     async def get(self, session: Session) -> KeptLogin | None:
         """Return what is kept for a session; None where there is nothing, or nothing that opens."""
 
-    async def drop(self, session: Session) -> None:
-        """Forget what is kept for a session."""
+    async def drop(self, session: Session) -> KeptLogin | None:
+        """Forget what is kept for a session, and return it; nothing that is kept meanwhile is lost in between."""
 
     async def lease(self, handle: str, seconds: float) -> bool:
         """Tell whether nobody else is at a session's tokens; then nobody else gets them for so long."""

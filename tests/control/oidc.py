@@ -13,12 +13,19 @@ from gateway.login.oidc.jwks import KeyPace
 from gateway.login.oidc.openid import OpenIdLogin, Timing
 from tests.control.harness import Answer, Browser, ControlSite, Settings, StartSite
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
+from tests.support.waiting import PATIENCE
 
 START = "/_gateway/oidc/sso/start"
 CALLBACK = "/_gateway/oidc/sso/callback"
 QUICK = Timing(
-    pace=Pace(first_retry=0.05, last_retry=0.1), keys=KeyPace(cool_down=0.0, retry=0.0), request=2.0, finish=2.0
+    pace=Pace(first_retry=0.05, last_retry=0.1),
+    keys=KeyPace(cool_down=0.0, retry=0.0),
+    request=PATIENCE,
+    finish=PATIENCE,
 )
+"""Quick to try again; a slow machine has time to answer."""
+IMPATIENT = replace(QUICK, request=2.0, finish=2.0)
+"""Where somebody does not answer."""
 
 
 @dataclass

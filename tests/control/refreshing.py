@@ -16,7 +16,7 @@ from gateway.core.cookie import CookiePolicy
 from gateway.core.identity import Identity
 from gateway.core.session import Lifetimes, Session, start_session
 from gateway.errors import BadToken
-from gateway.login.oidc.openid import OpenIdLogin
+from gateway.login.oidc.openid import OpenIdLogin, Timing
 from gateway.login.redirect import PendingLogin, RedirectLogin
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.redis_client import RedisClient
@@ -125,9 +125,10 @@ class World:
         behind: TokenVault,
         cookie: CookiePolicy | None = None,
         lease: float = LEASE,
+        timing: Timing = QUICK,
         **more: Any,
     ) -> Gateway:
-        login = OpenIdLogin(settings_of(self.provider, **more), replace(QUICK, wall=self.clock))
+        login = OpenIdLogin(settings_of(self.provider, **more), replace(timing, wall=self.clock))
         await login.start()
         vault = SteadyVault(behind, {}, self.clock)
         state = RefreshState(self.ticks)
@@ -135,13 +136,13 @@ class World:
         self.gateways.append(made)
         return made
 
-    async def begin(self, gateway: Gateway) -> tuple[Session, str]:
+    async def begin(self, gateway: Gateway, *, remember: bool = False) -> tuple[Session, str]:
         """Log somebody in; return the session and its token."""
         pending = PendingLogin("sso", b"s" * 32, "/", self.clock())
         back = self.provider.visit(await gateway.login.begin(pending, BACK))
         proof = await gateway.login.finish(pending, dict(parse_qsl(urlsplit(back).query)), BACK)
         session = start_session(
-            os.urandom(16), proof.identity, LIFETIMES, remember=False, now=self.clock(), login=proof.session
+            os.urandom(16), proof.identity, LIFETIMES, remember=remember, now=self.clock(), login=proof.session
         )
         tokens = proof.tokens.worth_keeping(refresh=gateway.login.provider.refresh)
         await gateway.vault.put(session, KeptLogin(proof.identity, proof.session, tokens))

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.control import admin
 from gateway.control.app import AdminParts, make_admin_app
-from gateway.control.metrics import LoginCounts, RefreshCounts
+from gateway.control.metrics import CREDENTIAL_KINDS, CredentialCounts, LoginCounts, RefreshCounts
 from gateway.core.audit import AuditEvent
 from gateway.core.metrics import Counters
 from tests.control.test_errors import FailingStore
@@ -29,6 +29,7 @@ class Admin:
         self.counters = Counters()
         self.logins = LoginCounts()
         self.refreshes = RefreshCounts()
+        self.credentials = CredentialCounts()
         self.draining = False
         self.events: list[AuditEvent] = []
 
@@ -42,6 +43,7 @@ class Admin:
             audit=self.events.append,
             token=lambda: None,
             refreshes=self.refreshes,
+            credentials=self.credentials,
         )
 
 
@@ -117,6 +119,7 @@ async def test_metrics_tell_what_was_counted(client: Client, state: Admin) -> No
     state.logins.count("success")
     for outcome in ("refreshed", "refreshed", "failed"):
         state.refreshes.count("sso", outcome)
+    state.credentials.count("api_key", "unavailable")
     found = await samples(client)
     assert found["gateway_requests_total"] == {("wiki", "200"): 2, ("wiki", "502"): 1}
     buckets = found["gateway_request_duration_seconds_bucket"]
@@ -131,6 +134,9 @@ async def test_metrics_tell_what_was_counted(client: Client, state: Admin) -> No
     assert found["gateway_sessions_in_memory"][()] == 5
     assert found["gateway_logins_total"]["success",] == 1
     assert found["gateway_logins_total"]["failure",] == 0
+    credentials = found["gateway_credentials_total"]
+    assert len(credentials) == 3 * len(CREDENTIAL_KINDS)
+    assert {labels: count for labels, count in credentials.items() if count} == {("api_key", "unavailable"): 1}
     refreshes = {labels: count for labels, count in found["gateway_token_refreshes_total"].items() if "sso" in labels}
     assert refreshes == {("ended", "sso"): 0, ("failed", "sso"): 1, ("refreshed", "sso"): 2}
     assert [labels[-1] for labels in found["gateway_build_info"]] == ["1.2.3"]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.control.conftest import StartSite
-from tests.control.oidc import START, Rig, start_rig
+from tests.control.oidc import IMPATIENT, QUICK, START, Rig, start_rig
 from tests.support.provider import (
     FakeProvider,
     endless,
@@ -36,7 +36,10 @@ SLOW_OR_ODD = {
 
 @pytest.mark.parametrize("path", ["/token", "/jwks", "/userinfo"])
 @pytest.mark.parametrize("name", SLOW_OR_ODD)
-async def test_an_endpoint_out_of_order_is_a_502_page_in_time(rig: Rig, name: str, path: str) -> None:
+async def test_an_endpoint_out_of_order_is_a_502_page_in_time(
+    start_site: StartSite, provider: FakeProvider, name: str, path: str
+) -> None:
+    rig = await start_rig(start_site, provider, IMPATIENT if name == "hangs" else QUICK)
     browser = rig.site.browser()
     rig.provider.in_userinfo = {"groups"}
     rig.provider.instead = {path: SLOW_OR_ODD[name]}

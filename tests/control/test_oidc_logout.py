@@ -178,7 +178,7 @@ async def test_without_its_tokens_a_session_logs_out_there_by_the_names_it_kept(
         raise StoreUnavailable("no")
 
     if broken:
-        monkeypatch.setattr(rig.site.vault, "get", fail)
+        monkeypatch.setattr(rig.site.vault, "drop", fail)
     else:
         await rig.site.vault.drop(await session_of(browser))
     told = way_out(await log_out(browser), rig.provider)

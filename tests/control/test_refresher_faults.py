@@ -13,6 +13,7 @@ from gateway.core.policy import Allow
 from gateway.core.provider import ProviderAllow
 from gateway.core.refresh import Refreshed
 from gateway.errors import StoreUnavailable
+from tests.control.oidc import IMPATIENT, QUICK
 from tests.control.refreshing import Gateway, World
 from tests.support.provider import endless, hang, said
 from tests.support.waiting import wait_until
@@ -128,7 +129,7 @@ async def assert_later(world: World, gateway: Gateway, token: str) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_provider_that_is_out_of_order_ends_nothing(world: World, name: str) -> None:
-    gateway = await world.gateway()
+    gateway = await world.gateway(timing=IMPATIENT if name == "hangs" else QUICK)
     _, token = await world.begin(gateway)
     world.provider.person["groups"] = ["wiki"]
     world.provider.instead["/token"] = FAULTS[name]
@@ -227,17 +228,17 @@ async def test_a_vault_that_fails_when_new_tokens_come_loses_none(
     gateway = await world.gateway()
     session, token = await world.begin(gateway)
     before = await gateway.kept(session)
-    put = gateway.behind.put
+    renew = gateway.behind.renew
 
     async def fail(*_: object) -> None:
         raise StoreUnavailable("no")
 
-    monkeypatch.setattr(gateway.behind, "put", fail)
+    monkeypatch.setattr(gateway.behind, "renew", fail)
     world.wait()
     assert (await gateway.refresher.refresh(token)).kind == "fresh"
     assert await gateway.behind.get(session) == before
     assert not await gateway.behind.lease(session.handle, 1), "no other gateway may use the token before"
-    monkeypatch.setattr(gateway.behind, "put", put)
+    monkeypatch.setattr(gateway.behind, "renew", renew)
 
     async def is_written() -> bool:
         return await gateway.behind.get(session) != before

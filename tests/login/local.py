@@ -16,6 +16,7 @@ from gateway.login.hash_pool import HashPool
 from gateway.login.password import PasswordLogin
 from gateway.login.rights import RightsWatch
 from tests.control.harness import load_users, write_users
+from tests.support.waiting import PATIENCE
 
 
 class Local:
@@ -68,9 +69,9 @@ class Local:
 
 async def until(condition: Callable[[], object], what: str) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, f"not in 20 s: {what}"
+        assert time.monotonic() < deadline, f"not in {PATIENCE} s: {what}"
         await asyncio.sleep(0.01)
 
 

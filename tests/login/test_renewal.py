@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.login.argon2 import Cost, cost_of, matches
+from gateway.login.password import PasswordLogin
 from gateway.login.rights import RightsWatch
 from gateway.login.users_file import UsersFile
 from tests.control.harness import load_users, write_users
@@ -106,7 +107,7 @@ async def test_two_that_renew_the_same_hash_at_once_change_no_rights(
     old = stored(local, "alice")
     await asyncio.gather(*[login.verify("alice", ALICE.password) for login in logins])
     await until(lambda: stored(local, "alice") != old, "a new hash")
-    await asyncio.sleep(0.3)
+    await until(lambda: not any(_renews(login) for login in logins), "all to have tried")
     assert True not in together, "one after the other"
     for login in logins:
         await login.close()
@@ -114,6 +115,10 @@ async def test_two_that_renew_the_same_hash_at_once_change_no_rights(
         await login.reload()
     await local.open(cost=DEARER).start()
     assert local.changed == []
+
+
+def _renews(login: PasswordLogin) -> bool:
+    return any(task.get_name() == "password-hash" for task in login._tasks)
 
 
 async def test_a_failed_login_renews_nothing(local: Local) -> None:
@@ -162,7 +167,7 @@ async def test_a_file_that_cannot_be_written_is_a_warning_once_and_logins_go_on(
     with caplog.at_level(logging.WARNING, "gateway.login"):
         for user in (ALICE, ADMIN, ALICE):
             assert (await login.verify(user.user, user.password)).user == user.user
-            await asyncio.sleep(0.1)
+            await until(lambda: caplog.records, "a warning")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "cannot be renewed" in caplog.text
     await login.close()

@@ -60,7 +60,7 @@ SUMMARIES = SESSIONS.map(Session.summary)
 
 
 @given(SESSIONS)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_everything_comes_back(session: Session) -> None:
     """Identity to the letter, times to the millisecond; the moments of creation and use never move forward."""
     found = parse_session(dump_session(session))
@@ -73,7 +73,7 @@ def test_everything_comes_back(session: Session) -> None:
 
 
 @given(SESSIONS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_what_came_back_stays(session: Session) -> None:
     """Sealing anew what was opened keeps the moment of creation, which what ended the session is compared with."""
     once = parse_session(dump_session(session))
@@ -198,7 +198,7 @@ def test_a_nul_in_a_text_comes_back() -> None:
     | JSON.map(lambda value: json.dumps(value).encode())
     | st.lists(JSON, min_size=13, max_size=14).map(lambda value: json.dumps(value).encode())
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_anything_else_is_a_bad_token(data: bytes) -> None:
     """Nothing but BadToken is ever raised."""
     for version in (FIRST, SECOND, VERSION):
@@ -223,14 +223,14 @@ def test_the_version_before_is_read(claims: list[object]) -> None:
 
 
 @given(SUMMARIES)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_summary_comes_back(summary: SessionSummary) -> None:
     """What a list tells of a session is kept to the letter."""
     assert parse_summary(dump_summary(summary)) == summary
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: SECOND + json.dumps(value).encode()))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_anything_else_is_no_summary(data: bytes) -> None:
     """Another version or shape is a BadToken and nothing else."""
     with pytest.raises(BadToken):

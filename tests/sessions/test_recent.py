@@ -34,7 +34,7 @@ OPERATIONS = st.lists(
 
 
 @given(OPERATIONS, st.integers(1, 9))
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 def test_it_remembers_nothing_wrong(operations: list[tuple[str, int, int]], capacity: int) -> None:
     """Whatever comes in whatever order: what is found was the last put, and nothing that was forgotten is found."""
     memory, model = RecentSessions(capacity), dict[str, Opened]()

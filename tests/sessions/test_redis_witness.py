@@ -12,7 +12,8 @@ from gateway.core.session import Lifetimes
 from gateway.sessions.store import SessionStore
 from tests.sessions.contract import ALICE, World, eventually
 from tests.sessions.redis_stores import make_redis_store
-from tests.support.redis_server import HOST, PREFIX, Servers
+from tests.support.ports import HOST
+from tests.support.redis_server import PREFIX, Servers
 
 
 @pytest.fixture

@@ -39,7 +39,6 @@ def written(data: bytes) -> str:
 
 
 @given(st.binary(max_size=300), st.sampled_from(["session", "csrf", ""]))
-@settings(deadline=None)
 def test_what_is_sealed_opens(payload: bytes, purpose: str) -> None:
     """Payload in, payload out, in letters that a cookie may hold."""
     token = RING.seal(purpose, payload)
@@ -49,7 +48,7 @@ def test_what_is_sealed_opens(payload: bytes, purpose: str) -> None:
 
 
 @given(st.binary(max_size=40), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_no_bit_can_be_flipped(payload: bytes, data: st.DataObject) -> None:
     """Key id, nonce, text and tag are all bound."""
     sealed = bytearray(raw(RING.seal("session", payload)))
@@ -59,7 +58,7 @@ def test_no_bit_can_be_flipped(payload: bytes, data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=40), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_token_has_one_spelling(payload: bytes, data: st.DataObject) -> None:
     """No character can be changed, put in or left out: a token that was ended cannot be written otherwise."""
     token = RING.seal("session", payload)
@@ -84,7 +83,7 @@ def test_the_unused_bits_of_the_last_character_are_none(size: int) -> None:
 @example("v2." + "A" * 60)
 @example("v1." + "A" * 42)
 @example("v1.\u0664" * 20)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_anything_else_is_a_bad_token(token: str) -> None:
     """Nothing but BadToken is ever raised."""
     assert is_refused(token)

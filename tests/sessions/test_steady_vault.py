@@ -40,6 +40,12 @@ class Failing(SqliteTokenVault):
             raise StoreUnavailable("down")
         await super().put(session, kept)
 
+    async def renew(self, session: Session, kept: KeptLogin) -> bool:
+        await asyncio.sleep(self.slow)
+        if self.down:
+            raise StoreUnavailable("down")
+        return await super().renew(session, kept)
+
 
 class World:
     """A vault over one that fails, and a look past both."""
@@ -136,6 +142,30 @@ async def test_what_is_dropped_is_not_written(world: World) -> None:
     world.behind.down = False
     await asyncio.sleep(0.1)
     assert await world.written() is None
+
+
+async def test_what_is_renewed_waits_too_and_is_dropped_as_the_newest(world: World) -> None:
+    await world.vault.put(world.session, kept("one"))
+    world.behind.down = True
+    assert await world.vault.renew(world.session, kept("two"))
+    assert await world.written() == "one"
+    world.behind.down = False
+    await world.until_written("two")
+    world.behind.down = True
+    assert await world.vault.renew(world.session, kept("three"))
+    assert await world.vault.drop(world.session) == kept("three")
+    world.behind.down = False
+    assert not await world.vault.renew(world.session, kept("four"))
+    assert await world.written() is None
+    assert world.waiting == {}
+
+
+async def test_what_is_renewed_before_the_first_was_written_is_no_logout(world: World) -> None:
+    world.behind.down = True
+    await world.vault.put(world.session, kept("one"))
+    world.behind.down = False
+    assert await world.vault.renew(world.session, kept("two"))
+    await world.until_written("two")
 
 
 async def test_a_stop_writes_what_waits_and_the_next_has_what_could_not_be(world: World) -> None:

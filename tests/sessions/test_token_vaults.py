@@ -73,7 +73,7 @@ def in_redis(clock: Clock, servers: Servers) -> Place:
 
 
 @pytest.fixture(params=["file", "redis_single", "redis_cluster", "redis_sentinel", "redis_tls"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest, tmp_path: Path, patient_redis: None) -> AsyncIterator[Place]:
     clock = Clock()
     if request.param == "file":
         found = in_file(clock, tmp_path)
@@ -104,10 +104,31 @@ async def test_what_is_dropped_is_gone(place: Place) -> None:
     session, kept, vault = place.session(), place.session(), place.vault()
     for each in (session, kept):
         await vault.put(each, KEPT)
-    await vault.drop(session)
-    await vault.drop(session)
+    assert await vault.drop(session) == KEPT
+    assert await vault.drop(session) is None
     assert await vault.get(session) is None
     assert await vault.get(kept) == KEPT
+
+
+async def test_what_is_renewed_takes_the_place_of_what_is_there_and_of_nothing_else(place: Place) -> None:
+    session, mine, other = place.session(), place.vault(), place.vault()
+    assert not await mine.renew(session, KEPT)
+    assert await mine.get(session) is None
+    await mine.put(session, KEPT)
+    assert await other.renew(session, MANY)
+    assert await mine.drop(session) == MANY
+    assert not await other.renew(session, KEPT)
+    assert await mine.get(session) is None
+
+
+async def test_whoever_drops_has_the_newest_or_whoever_renews_learns_of_it(place: Place) -> None:
+    """However the two meet, new tokens end with one of them."""
+    for _ in range(20):
+        session, mine, other = place.session(), place.vault(), place.vault()
+        await mine.put(session, KEPT)
+        was_there, dropped = await asyncio.gather(other.renew(session, MANY), mine.drop(session))
+        assert dropped == (MANY if was_there else KEPT)
+        assert await mine.get(session) is None
 
 
 async def test_it_is_useless_without_the_session(place: Place) -> None:

@@ -21,6 +21,8 @@ MAX_ASKED = 32
 class IntrospectionSource:
     """One place to ask. A `Source`."""
 
+    kind = "introspection"
+
     def __init__(self, introspector: Introspector, http: ProviderHttp, clock: Callable[[], float]) -> None:
         """Prepare. Raises ValueError for a private key that cannot be used."""
         self._introspector = introspector

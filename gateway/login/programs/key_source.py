@@ -1,51 +1,67 @@
-"""Vouching for API keys: the file in memory, looked at again every second, last uses written once a minute."""
+"""Vouching for API keys: all in memory, looked at again every second, last uses written once a minute.
+
+Where the store tells of changes itself, as Redis does, it is looked at then too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
+from gateway.core.api_key import ApiKey
 from gateway.core.identity import Identity
 from gateway.core.programs import API_KEY, KEY_PREFIX, Credential, Verified
 from gateway.core.provider import ProviderSession
 from gateway.errors import BadCredentials, LoginDenied, StoreUnavailable
-from gateway.login.programs.api_keys import ApiKey, ApiKeyFile, split_key
+from gateway.login.programs.api_keys import ApiKeyStore, split_key
 from gateway.login.programs.source import LOCAL_SECONDS
 
 LOOK_EVERY = 1.0
 LOOK_AT_MOST_EVERY = 0.1
-"""Seconds between two looks at the file because of a key that is not known."""
+"""Seconds between two looks because of a credential."""
 WRITE_EVERY = 60.0
 """Seconds between two notes of last uses."""
-TRUSTED_FOR = 60.0
-"""Seconds for which keys are good while the file cannot be read: one may have been revoked meanwhile."""
 _NO_LOGIN = ProviderSession(API_KEY, "", "")
 """Nobody proves anew who they are by sending a key, so none is enough for a step-up."""
 _log = logging.getLogger("gateway.login")
 
 
 class ApiKeySource:
-    """The keys of one host. A `Source`."""
+    """The keys in one store. A `Source`."""
+
+    kind = "api_key"
 
     def __init__(
         self,
-        file: ApiKeyFile,
+        store: ApiKeyStore,
         find: Callable[[str], Identity | None],
         changed: Callable[[], Awaitable[None]],
+        grace: Callable[[str], float],
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        """``find`` returns a user that may log in; ``changed`` is awaited when keys are gone or other ones."""
-        self._file = file
+        """Prepare.
+
+        ``find`` returns a user that may log in. ``changed`` is awaited when what was verified is to be asked about
+        again. ``grace`` tells for how many seconds keys are good on a route while the store cannot be read: one may
+        have been revoked meanwhile.
+        """
+        self._store = store
         self._find = find
         self._changed = changed
+        self._grace = grace
         self._clock = clock
         self._monotonic = monotonic
         self._keys: dict[str, ApiKey] = {}
-        self._version = -1
-        self._looked = float("-inf")
+        self._version: int | None = None
+        self._looked = self._tried = float("-inf")
+        self._begun = 0
+        """Looks so far."""
+        self._failed: StoreUnavailable | None = None
+        """Why the store cannot be read; None where it can."""
         self._used: dict[str, float] = {}
         self._looking = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -56,7 +72,7 @@ class ApiKeySource:
 
     async def verify(self, credential: Credential) -> Verified:
         """Return whose a key is. Raises BadCredentials, LoginDenied for another route, or StoreUnavailable."""
-        key = await self._key(credential.text)
+        key, left = await self._key(credential)
         now = self._clock()
         if key.is_over(now):
             raise BadCredentials(f"the API key {key.id} has expired")
@@ -69,67 +85,112 @@ class ApiKeySource:
         claims = {**identity.claims, "api_key": key.name}
         found = replace(identity, groups=tuple(sorted(groups)), method=API_KEY, claims=claims)
         self._used[key.id] = now
-        until = now + LOCAL_SECONDS
+        until = now + min(LOCAL_SECONDS, left)
         until = until if key.expires is None else min(until, key.expires)
         return Verified(found, API_KEY, now, until, _NO_LOGIN)
 
-    async def _key(self, text: str) -> ApiKey:
-        parts = split_key(text)
+    async def _key(self, credential: Credential) -> tuple[ApiKey, float]:
+        """Return the key, and for how many seconds that may be relied on."""
+        parts = split_key(credential.text)
         if parts is None:
             raise BadCredentials("an API key that is cut short, or misspelt")
-        if parts[0] not in self._keys and self._monotonic() - self._looked >= LOOK_AT_MOST_EVERY:
-            # Made a moment ago, perhaps.
-            await self.look()
-        if self._monotonic() - self._looked > TRUSTED_FOR:
-            raise StoreUnavailable("the file of API keys cannot be read")
+        begun = self._begun
+        failed = await self._look_again()
         key = self._keys.get(parts[0])
+        if key is None and failed is None and self._begun == begun:
+            # It may have been made since the last look.
+            failed = await self._look_after(begun)
+            key = self._keys.get(parts[0])
+        left = float("inf")
+        if failed is not None:
+            left = self._grace(credential.route) - (self._monotonic() - self._looked)
+            if key is None or left <= 0:
+                raise failed
         if key is None or not key.fits(parts[1]):
             raise BadCredentials(f"no API key {parts[0]}, or not its secret")
-        return key
+        return key, left
+
+    async def _look_again(self) -> StoreUnavailable | None:
+        """Look at the store unless that was done just now; return why it cannot be read."""
+        async with self._looking:
+            if self._monotonic() - self._tried >= LOOK_AT_MOST_EVERY:
+                with suppress(StoreUnavailable):
+                    await self._look()
+            return self._failed
+
+    async def _look_after(self, begun: int) -> StoreUnavailable | None:
+        """Look at the store as soon as that may be, unless a look began meanwhile; return why it cannot be read."""
+        await asyncio.sleep(self._tried + LOOK_AT_MOST_EVERY - self._monotonic())
+        async with self._looking:
+            if self._begun == begun:
+                with suppress(StoreUnavailable):
+                    await self._look()
+            return self._failed
 
     async def look(self) -> None:
         """Take over what others have written. Raises StoreUnavailable."""
         async with self._looking:
-            version = await self._file.version()
-            if version != self._version:
-                before, self._keys = self._keys, await self._file.read()
-                self._version = version
-                # A new key is nothing that anybody remembers.
-                if any(self._keys.get(key_id) != key for key_id, key in before.items()):
+            await self._look()
+
+    async def _look(self) -> None:
+        self._tried = self._monotonic()
+        self._begun += 1
+        try:
+            await self._take_over()
+        except StoreUnavailable as error:
+            first, self._failed = self._failed is None, error
+            if first:
+                _log.error("%s", error)
+                if self._keys:
+                    # What was verified before is good no longer than the grace time.
                     await self._changed()
-            self._looked = self._monotonic()
+            raise
+        self._failed = None
+        self._looked = self._monotonic()
+
+    async def _take_over(self) -> None:
+        version = await self._store.version()
+        if version is not None and version == self._version:
+            return
+        before, self._keys = self._keys, await self._store.read()
+        self._version = version
+        # A new key is nothing that anybody remembers; one that has ended is remembered by nobody.
+        now = self._clock()
+        if any(self._keys.get(key_id) != key and not key.is_over(now) for key_id, key in before.items()):
+            await self._changed()
 
     async def start(self) -> None:
-        """Read the file, and look at it again and again; until that works, nothing is known about any key."""
-        try:
+        """Read the keys, and look at them again and again; until that works, nothing is known about any key."""
+        with suppress(StoreUnavailable):
             await self.look()
-        except StoreUnavailable as error:
-            _log.error("%s", error)
         self._task = asyncio.create_task(self._follow(), name="api-keys")
 
     async def _follow(self) -> None:
-        works, written = True, self._monotonic()
+        written = self._monotonic()
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await self._store.told(LOOK_EVERY)
+            now = self._monotonic()
             try:
                 await self.look()
-                if self._monotonic() - written >= WRITE_EVERY:
-                    written = self._monotonic()
+                if now - written >= WRITE_EVERY:
+                    written = now
                     await self._write()
             except StoreUnavailable as error:
-                if works:
-                    _log.error("%s", error)
+                _log.debug("%s", error)
             except Exception:  # noqa: BLE001 - whatever one look met, the next is to come
                 _log.exception("the API keys could not be looked at")
-            works = self._monotonic() - self._looked < 2 * LOOK_EVERY
 
     async def _write(self) -> None:
         used, self._used = self._used, {}
         if used:
-            await self._file.note_used(used)
+            try:
+                await self._store.note_used(used)
+            except StoreUnavailable:
+                self._used = used | self._used
+                raise
 
     async def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write what is left, and close the store."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -137,7 +198,7 @@ class ApiKeySource:
             await self._write()
         except StoreUnavailable as error:
             _log.error("%s", error)
-        await asyncio.to_thread(self._file.close)
+        await self._store.close()
 
     def forget(self) -> None:
-        """Do nothing: the keys in memory are those of the file."""
+        """Do nothing: the keys in memory are those of the store."""

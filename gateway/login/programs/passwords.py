@@ -23,6 +23,8 @@ from gateway.login.throttle import Attempt, LoginThrottle, client_network
 class PasswordSource:
     """The local users. A `Source`."""
 
+    kind = "basic"
+
     def __init__(
         self,
         login: LoginMethod,

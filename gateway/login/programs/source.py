@@ -30,6 +30,9 @@ class Vouched(NamedTuple):
 class Source(Protocol):
     """Vouches for credentials of one kind."""
 
+    kind: str
+    """What its verdicts are counted as: ``bearer``, ``introspection``, ``basic`` or ``api_key``."""
+
     def takes(self, credential: Credential) -> bool:
         """Tell whether it may know this one, by its looks."""
 

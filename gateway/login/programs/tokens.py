@@ -78,6 +78,8 @@ class IssuerKeys:
 class TokenSource:
     """Tokens of one issuer for given audiences. A `Source`."""
 
+    kind = "bearer"
+
     def __init__(self, issuer: TokenIssuer, keys: IssuerKeys, clock: Callable[[], float]) -> None:
         self._issuer = issuer
         self._keys = keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -26,6 +27,8 @@ ALICE = Identity("alice")
 
 class FakeSource:
     """Says what the test wants."""
+
+    kind = "bearer"
 
     def __init__(self, says: Exception | None = None, *, takes: bool = True) -> None:
         self.says = says
@@ -51,8 +54,10 @@ class FakeSource:
         return
 
 
-async def verdict(*sources: FakeSource, accepted: str = "abc") -> Verified | Refused:
-    verifier = CredentialVerifier(dict(zip("abc", sources, strict=False)), lambda: NOW)
+async def verdict(
+    *sources: FakeSource, accepted: str = "abc", count: Callable[[str, str], None] = lambda kind, outcome: None
+) -> Verified | Refused:
+    verifier = CredentialVerifier(dict(zip("abc", sources, strict=False)), lambda: NOW, count)
     return await verifier.verify(Credential("bearer", "token", tuple(accepted), "route"))
 
 
@@ -106,6 +111,36 @@ async def test_nobody_vouches_for_what_no_source_takes() -> None:
     found = await verdict(FakeSource(takes=False))
     assert isinstance(found, Refused)
     assert found.status == 401
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counted"),
+    [
+        (None, None, ("bearer", "accepted")),
+        (LoginRefused("x"), None, ("introspection", "accepted")),
+        (LoginRefused("x"), LoginDenied("x"), ("bearer", "refused")),
+        (TooManyAttempts(7), LoginRefused("x"), ("bearer", "refused")),
+        (LoginRefused("x"), ProviderDown("x"), ("bearer", "unavailable")),
+        (RuntimeError("x"), None, ("bearer", "unavailable")),
+    ],
+)
+async def test_each_verdict_is_counted_once(
+    first: Exception | None, second: Exception | None, counted: tuple[str, str]
+) -> None:
+    """By who accepted it, else by who was asked first."""
+    found: list[tuple[str, str]] = []
+    other = FakeSource(second)
+    other.kind = "introspection"
+    await verdict(FakeSource(first), other, count=lambda kind, outcome: found.append((kind, outcome)))
+    assert found == [counted]
+
+
+async def test_what_no_source_takes_is_counted_by_its_looks() -> None:
+    found: list[tuple[str, str]] = []
+    verifier = CredentialVerifier({}, lambda: NOW, lambda kind, outcome: found.append((kind, outcome)))
+    for scheme, text in (("basic", "x"), ("bearer", "gwk_x"), ("bearer", "x")):
+        await verifier.verify(Credential(scheme, text, ("a",), "route"))
+    assert found == [("basic", "refused"), ("api_key", "refused"), ("bearer", "refused")]
 
 
 # --- the memory -------------------------------------------------------------------------------------
