@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.gateway import Config, GatewayProcess
 from tests.support.upstream import RecorderUpstream
@@ -16,6 +17,10 @@ from tests.support.upstream import RecorderUpstream
 pytest_plugins = ["tests.support.redis_fixtures"]
 
 StartGateway = Callable[..., GatewayProcess]
+
+# How long an example takes says something of the machine only.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

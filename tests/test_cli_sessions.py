@@ -18,9 +18,11 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from tests.conftest import StartGateway
 from tests.support.gateway import GatewayProcess, gateway_config, route
+from tests.support.oidc_site import audited, only_audited
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB
 from tests.support.visitor import PROGRAM, Visitor, logged_in
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 TOKEN = "x0Rk2-nB7qLw.4vT_9aZ"
@@ -107,7 +109,7 @@ def test_one_session_is_ended(running: GatewayProcess, asked: str) -> None:
     assert ok(*arguments) == "Ended 1 session of alice.\n"
     assert (is_logged_in(first), is_logged_in(second)) == (False, True)
     assert refused(*arguments) == "This user has no such session.\n"
-    event = next(event for event in running.audit_log() if event["event"] == "session_ended")
+    (event, *_) = wait_for(lambda: audited(running, "session_ended"), what="the log")
     assert (event["by"], event["user"], event["session"]) == ("admin API", "alice", entry["handle"])
 
 
@@ -152,8 +154,7 @@ def test_the_token_comes_from_the_configuration_and_is_needed(
     assert "no token" in refused(*command, config_for(tmp_path, address))
     assert "not the token" in refused(*command, config_for(tmp_path, address, TOKEN[::-1]))
     assert ok("health", "-c", config_for(tmp_path, address)) == "ok\n", "health asks for no token"
-    events = [event["event"] for event in gateway.audit_log()]
-    assert events.count("admin_refused") == 2
+    wait_for(lambda: len(audited(gateway, "admin_refused")) == 2, what="the log")
     assert TOKEN not in gateway.log_text()
 
 
@@ -165,7 +166,7 @@ def test_a_unix_socket_is_asked_as_well(start_gateway: StartGateway, recorder: R
     assert ok("health", "-c", asked) == "ok\n"
     assert ok("sessions", "revoke", "-c", asked, "--user", "alice") == "Ended the sessions of alice.\n"
     assert not is_logged_in(alice)
-    assert next(event for event in gateway.audit_log() if event["event"] == "sessions_ended")["client"] == "unix socket"
+    assert only_audited(gateway, "sessions_ended")["client"] == "unix socket"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def fake() -> Iterator[tuple[int, list[bytes]]]:
     yield server.getsockname()[1], answers
     server.shutdown(socket.SHUT_RDWR)
     server.close()
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 def test_health_says_why_it_is_not_ready(fake: tuple[int, list[bytes]], tmp_path: Path) -> None:

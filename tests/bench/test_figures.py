@@ -26,11 +26,12 @@ from bench.logged_in import (
     PROGRAMS,
     SIGNED,
 )
-from bench.process import BenchError, Process, free_port
+from bench.process import BenchError, Process
 from bench.report import number, page, table
 from bench.rows import IdleRow, Row, ratio, spread
 from bench.stage import QUICK, Stage
 from bench.upstream import Upstream
+from tests.support.ports import free_port
 
 STAT = "4242 (a (b) c) S 17 4242 4242 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 1 0 100 200 300"
 

@@ -13,10 +13,11 @@ from bench.contestants import ours
 from bench.contestants.login import Form
 from bench.contestants.provider_login import Visitor, log_in_there, site
 from bench.logged_in import accepting, signing
-from bench.process import BenchError, free_port
+from bench.process import BenchError
 from gateway.settings.load import load_settings
 from tests.conftest import StartGateway
 from tests.support.gateway import GatewayProcess, gateway_config, route
+from tests.support.ports import free_port
 from tests.support.upstream import RecorderUpstream
 
 

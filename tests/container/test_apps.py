@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.process import free_port
+from tests.support.ports import free_port
 from tests.support.raw import RawClient
 from tests.support.waiting import wait_for
 
@@ -24,7 +24,7 @@ def app(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[bytes
     port = free_port()
     process = subprocess.Popen(command(request.param, "--listen", f"127.0.0.1:{port}"))
     try:
-        wait_for(lambda: process.poll() is not None or answers(port), 20, "the app")
+        wait_for(lambda: process.poll() is not None or answers(port), what="the app")
         yield process, port
     finally:
         process.kill()
@@ -51,7 +51,7 @@ def test_a_stream_of_events_does_not_keep_it_from_stopping(app: tuple[subprocess
     process, port = app
     with RawClient(port) as client:
         client.send(f"GET /events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")
-        wait_for(lambda: b"data:" in client.more(), 10, "an event")
+        wait_for(lambda: b"data:" in client.more(), what="an event")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 

@@ -48,7 +48,7 @@ def test_the_prefix_follows_the_attributes(policy: CookiePolicy, name: str) -> N
 
 
 @given(TOKENS, st.sampled_from([policy for policy, _ in NAMES]))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_token_goes_round(token: str, policy: CookiePolicy) -> None:
     """Cut over cookies that each fit a browser, a token comes back, as the standard library reads them too."""
     if len(token) > policy.budget:

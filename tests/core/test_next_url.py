@@ -60,7 +60,7 @@ def stays(value: str) -> bool:
 @example("https://wiki.example.com@evil.example/")
 @example("https://wiki.example.com\\@evil.example/")
 @example("/%2e%2e//evil.example")
-@settings(deadline=None, max_examples=600)
+@settings(max_examples=600)
 def test_what_is_accepted_stays(value: str) -> None:
     """Resolved as a browser does it, an accepted value is on a configured host, by https, and no second URL."""
     accepted = safe(value)
@@ -77,7 +77,7 @@ def test_what_is_accepted_stays(value: str) -> None:
 
 
 @given(URLS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_local_path_is_local_to_every_parser(value: str) -> None:
     """A path that is called local has one slash in front and is no authority, however it is read."""
     if is_local_path(value):
@@ -88,7 +88,6 @@ def test_a_local_path_is_local_to_every_parser(value: str) -> None:
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20))
-@settings(deadline=None)
 def test_judging_twice_changes_nothing(value: str) -> None:
     """What is safe stays what it is."""
     assert safe(safe("/" + value)) == safe("/" + value)

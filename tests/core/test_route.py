@@ -67,7 +67,7 @@ def naive(routes: Sequence[Route], name: str, path: str) -> Route | None:
     st.sampled_from(NAMES),
     st.sampled_from(PATHS),
 )
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_the_router_finds_what_looking_at_all_finds(routes: list[Route], name: str, path: str) -> None:
     """Exact host before wildcard, longer wildcard before shorter, then no host; within each the longest prefix."""
     found = Router(routes, PUBLIC, CONTROL).find(name, path)
@@ -78,7 +78,6 @@ def test_the_router_finds_what_looking_at_all_finds(routes: list[Route], name: s
 @given(
     st.lists(st.sampled_from(PREFIXES), max_size=6), st.lists(st.sampled_from(["a", "b", "ab", "", "x"]), max_size=5)
 )
-@settings(deadline=None)
 def test_any_path_finds_the_longest_prefix(prefixes: list[str], segments: list[str]) -> None:
     """Whatever the path, the route with the most segments above it is found."""
     path = "/" + "/".join(segments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.balance import RoundRobin
@@ -19,7 +19,6 @@ SPANS = st.floats(0.1, 1e8, allow_nan=False)
 
 
 @given(TIMES, SPANS, SPANS, st.lists(SPANS, max_size=5))
-@settings(deadline=None)
 def test_no_renewal_moves_the_absolute_end(now: float, idle: float, absolute: float, steps: list[float]) -> None:
     """A session that is used goes on, but never beyond its absolute end."""
     session = start_session(bytes(16), WHO, Lifetimes(idle, absolute), remember=False, now=now)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.support.browser import OpenContext, Watch, launch
+from tests.support.browser import PATIENCE_MS, OpenContext, Watch, launch
+from tests.support.clock import SetClock
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.hostile import HostileUpstream
 from tests.support.messages import Request
@@ -65,6 +67,12 @@ def site(shared_site: Site) -> Iterator[Site]:
     shared_site.gateway.assert_no_traceback()
 
 
+@pytest.fixture
+def clock(tmp_path: Path) -> SetClock:
+    """A clock for a gateway that is started with its ``env``."""
+    return SetClock(tmp_path / "clock")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -80,7 +88,7 @@ def new_context(browser: Browser) -> Iterator[OpenContext]:
 
     def make(**options: Any) -> BrowserContext:
         context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append((context, Watch(context)))
         return context
 

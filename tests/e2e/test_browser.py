@@ -6,12 +6,14 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import StartGateway
 from tests.support.browser import OpenContext, sign_in
+from tests.support.clock import SetClock
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.messages import Request
 from tests.support.upstream import RecorderUpstream
@@ -38,9 +40,12 @@ class Demo:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     directory = tmp_path_factory.mktemp("demo")
     with GatewayProcess(directory, {}, arguments=["demo", "--listen", "127.0.0.1:0"]) as process:
-        wait_for(lambda: "Ctrl-C" in process.errors() or "admin" in process.errors(), 10, "the passwords")
-        found = dict(re.findall(r"(?m)^\s+(alice|bob|admin)\s+(\S+)", process.errors()))
-        assert set(found) == {"alice", "bob", "admin"}, process.errors()
+
+        def passwords() -> dict[str, str]:
+            found = dict(re.findall(r"(?m)^\s+(alice|bob|admin)\s+(\S+)", process.errors()))
+            return found if len(found) == 3 else {}
+
+        found = wait_for(passwords, what="the passwords")
         yield Demo(process, found)
 
 
@@ -163,6 +168,7 @@ def test_public_page(demo: Demo, new_context: OpenContext) -> None:
     expect(page.get_by_text("You are not logged in")).to_be_visible()
     page.goto(f"{demo.url}/")
     sign_in(page, "alice", demo.passwords["alice"])
+    expect(page.get_by_role("heading", name="Hello alice")).to_be_visible()
     page.goto(f"{demo.url}/about")
     expect(page.get_by_text("logged in as alice")).to_be_visible()
 
@@ -282,7 +288,7 @@ def check_layout(page: Page, scheme: str) -> None:
     assert (brightness > 128) == (scheme == "light"), shade
 
 
-def test_expired_session(start_gateway: StartGateway, new_context: OpenContext) -> None:
+def test_expired_session(start_gateway: StartGateway, new_context: OpenContext, clock: SetClock) -> None:
     """When the session runs out, the next click leads to the login and then to where the click wanted."""
 
     def page_of(request: Request) -> bytes:
@@ -291,14 +297,13 @@ def test_expired_session(start_gateway: StartGateway, new_context: OpenContext) 
 
     with RecorderUpstream(page_of) as upstream:
         config = gateway_config(route("app", "/", upstream.url))
-        config["session"]["idle"] = "2s"
-        gateway = start_gateway(config)
+        gateway = start_gateway(config, env=clock.env)
         url = f"http://localhost:{gateway.port}"
         page = new_context().new_page()
         page.goto(url)
         sign_in(page, ALICE.user, ALICE.password)
         expect(page.get_by_role("heading", name="The app")).to_be_visible()
-        time.sleep(2.7)
+        clock.jump(gateway, timedelta(hours=1))
         page.get_by_role("link", name="go on").click()
         expect(page.get_by_role("button", name="Sign in")).to_be_visible()
         sign_in(page, ALICE.user, ALICE.password)
@@ -315,11 +320,10 @@ def test_login_page_of_a_restored_browser(
     page = new_context().new_page()
     page.goto(f"http://localhost:{gateway.port}/x")
     gateway.reload(config)
-    time.sleep(1)
+    wait_for(lambda: "configuration reloaded" in gateway.errors(), what="the reload")
     sign_in(page, ALICE.user, ALICE.password)
-    wait_for(lambda: recorder.requests, 5, "the app to be reached")
+    expect(page).to_have_url(f"http://localhost:{gateway.port}/x")
     assert recorder.last().get("X-Forwarded-User") == "alice"
-    assert page.url.endswith("/x")
 
 
 def test_upstream_that_is_down(start_gateway: StartGateway, new_context: OpenContext) -> None:

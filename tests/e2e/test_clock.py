@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartGateway
 from tests.support.clock import SetClock
 from tests.support.gateway import GatewayProcess, gateway_config, route
-from tests.support.redis_server import HOST, PREFIX, Servers
+from tests.support.ports import HOST
+from tests.support.redis_server import PREFIX, Servers
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 from tests.support.visitor import PROGRAM, Visitor, logged_in
@@ -43,8 +43,7 @@ class Stage:
 
     def jump(self, offset: timedelta) -> None:
         """Set the clock, and wait until the program has looked at it."""
-        self.clock.set(offset)
-        time.sleep(1.2)
+        self.clock.jump(self.gateway, offset)
 
 
 @pytest.fixture(params=["cookie", "sqlite", "redis"])
@@ -53,10 +52,9 @@ def stage(
     start_gateway: StartGateway,
     recorder: RecorderUpstream,
     redis_single: Servers,
-    tmp_path: Path,
+    clock: SetClock,
 ) -> Stage:
     store = f"redis://{HOST}:{redis_single.port}" if request.param == "redis" else request.param
-    clock = SetClock(tmp_path / "clock")
     config = gateway_config(route("app", "/", recorder.url), workers=2)
     config["session"] |= {"store": store, "idle": "30m", "lifetime": f"{LIFETIME}s"}
 

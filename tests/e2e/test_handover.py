@@ -12,7 +12,7 @@ from tests.conftest import StartGateway
 from tests.support.gateway import GatewayProcess
 from tests.support.hosts_site import HOSTS, PUBLIC, TENANT, WIKI, reload, start_hosts
 from tests.support.messages import Answer
-from tests.support.oidc_site import audited
+from tests.support.oidc_site import audited, only_audited
 from tests.support.redis_server import Servers
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
@@ -82,7 +82,7 @@ def test_one_login_opens_all_hosts_and_one_logout_closes_them(
     for name in HOSTS:
         assert alice.user_on(name, recorder) == "alice"
     wait_for(lambda: {line["reason"] for line in audited(gateway, "handed_over")} == {WIKI, TENANT}, what="the log")
-    assert len(audited(gateway, "login")) == 1
+    only_audited(gateway, "login")
     alice.on(TENANT).logout()
     for name in HOSTS:
         host, target, shown = alice.open(name, "/")

@@ -30,8 +30,8 @@ def upstream() -> Iterator[HostileUpstream]:
 @pytest.fixture(scope="module")
 def gateway(upstream: HostileUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     config = gateway_config(
-        route("hb", "/hb", upstream.url, public=True, timeout={"connect": "2s", "response": "3s"}),
-        limits={"answer_idle_time": "3s", "answer_head": 8192},
+        route("hb", "/hb", upstream.url, public=True, timeout={"connect": "10s", "response": "10s"}),
+        limits={"answer_idle_time": "10s", "answer_head": 8192},
     )
     with GatewayProcess(tmp_path_factory.mktemp("hostile"), config) as process:
         yield process
@@ -76,7 +76,7 @@ def test_hb01_extra_answer_on_an_idle_connection(gateway: GatewayProcess, upstre
     upstream.on("/hb/01", late)
     assert ask(gateway, "/hb/01").body == b"ok"
     (request,) = upstream.seen("/hb/01")
-    wait_for(lambda: upstream.connections[request.connection].ended, 3, "the connection to be dropped")
+    wait_for(lambda: upstream.connections[request.connection].ended, what="the connection to be dropped")
     for _ in range(3):
         assert ask(gateway, "/hb/plain").body == b"ok"
 
@@ -87,7 +87,7 @@ def test_hb02_extra_answer_in_the_same_packet(gateway: GatewayProcess, upstream:
     assert ask(gateway, "/hb/02").body == b"ok"
     assert ask(gateway, "/hb/plain").body == b"ok"
     (request,) = upstream.seen("/hb/02")
-    wait_for(lambda: upstream.connections[request.connection].ended, 3, "the connection to be dropped")
+    wait_for(lambda: upstream.connections[request.connection].ended, what="the connection to be dropped")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_hb11_unasked_101(gateway: GatewayProcess, upstream: HostileUpstream) ->
     assert answer.status == 502
     assert b"EVIL" not in answer.body
     (request,) = upstream.seen("/hb/11")
-    wait_for(lambda: upstream.connections[request.connection].ended, 3, "the connection to be dropped")
+    wait_for(lambda: upstream.connections[request.connection].ended, what="the connection to be dropped")
 
 
 def test_hb12_early_hints(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
@@ -287,7 +287,7 @@ def test_hb16_body_where_none_may_be(
         client.send(f"GET /hb/plain HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
         assert client.answer().body == b"ok"
     request = upstream.seen("/hb/16")[-1]
-    wait_for(lambda: upstream.connections[request.connection].ended, 3, "the connection to be dropped")
+    wait_for(lambda: upstream.connections[request.connection].ended, what="the connection to be dropped")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartGateway
+from tests.support.clock import SetClock
 from tests.support.gateway import Config, GatewayProcess, gateway_config, new_key, route
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
@@ -40,26 +41,25 @@ def is_known(visitor: Visitor) -> bool:
     return copy.get("/_gateway/me", {"Accept": "application/json"}).status == 200
 
 
-def test_12_key_rotation_by_reload(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+def test_12_key_rotation_by_reload(start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock) -> None:
     """A new first key seals from then on, old sessions go on and are sealed anew; a removed key means a login."""
     old, new = new_key(), new_key()
     config = with_keys(gateway_config(route("app", "/", recorder.url)), old)
-    config["session"]["idle"] = "20s"
-    gateway = start_gateway(config)
+    gateway = start_gateway(config, env=clock.env)
     alice, second = logged_in(gateway, ALICE), logged_in(gateway, ALICE)
     old_id = key_id(alice)
 
     gateway.reload(with_keys(config, new, old))
-    wait_for(lambda: seals_with(gateway) not in (old_id, b""), 5, "the reload")
+    wait_for(lambda: seals_with(gateway) not in (old_id, b""), what="the reload")
     assert is_known(alice)
     assert is_known(second)
 
-    time.sleep(2.1)
+    clock.jump(gateway, timedelta(minutes=15))
     assert alice.get("/x").status == 200
     assert key_id(alice) != old_id, "sealed anew at the next renewal"
 
     gateway.reload(with_keys(config, new))
-    wait_for(lambda: not is_known(second), 5, "the old key to be gone")
+    wait_for(lambda: not is_known(second), what="the old key to be gone")
     answer = second.get("/x", PAGE)
     assert answer.status == 302
     assert "/_gateway/login" in (answer.get("Location") or "")
@@ -76,7 +76,7 @@ def test_12_open_login_form_survives_a_rotation(start_gateway: StartGateway, rec
     visitor = Visitor(gateway)
     token = form_fields(visitor.get("/_gateway/login", PAGE).text())["csrf_token"]
     gateway.reload(with_keys(config, new, old))
-    wait_for(lambda: seals_with(gateway) not in (old_id, b""), 5, "the reload")
+    wait_for(lambda: seals_with(gateway) not in (old_id, b""), what="the reload")
     form = {"username": ALICE.user, "password": ALICE.password, "next": "/", "csrf_token": token}
     assert visitor.post("/_gateway/login", form).status == 303
 
@@ -97,7 +97,7 @@ def test_13_bad_key_at_start(tmp_path: Path, fault: str) -> None:
     config = with_keys(gateway_config(route("app", "/", "http://127.0.0.1:9")), BAD_KEYS[fault])
     gateway = GatewayProcess(tmp_path, config)
     gateway.launch()
-    assert gateway.wait(20) == 1
+    assert gateway.wait() == 1
     text = gateway.errors()
     assert "Traceback" not in text
     assert "session.keys" in text
@@ -112,7 +112,7 @@ def test_13_no_keys_at_start(tmp_path: Path) -> None:
     del config["session"]["keys"]
     gateway = GatewayProcess(tmp_path, config)
     gateway.launch()
-    assert gateway.wait(20) == 1
+    assert gateway.wait() == 1
     assert "new-key" in gateway.errors()
     assert "Traceback" not in gateway.errors()
 
@@ -125,7 +125,7 @@ def test_13_bad_key_at_reload(start_gateway: StartGateway, recorder: RecorderUps
     alice = logged_in(gateway, ALICE)
     lines = len(gateway.stderr)
     gateway.reload(with_keys(config, BAD_KEYS[fault]))
-    wait_for(lambda: any("session.keys" in line for line in gateway.stderr[lines:]), 5, "the problem to be named")
+    wait_for(lambda: any("session.keys" in line for line in gateway.stderr[lines:]), what="the problem to be named")
     assert gateway.is_alive()
     assert is_known(alice)
     assert alice.get("/x").status == 200
@@ -140,6 +140,6 @@ def test_13_broken_yaml_at_reload(start_gateway: StartGateway, recorder: Recorde
     good = gateway.config
     gateway.config_file.write_text("routes: [\n  - {")
     gateway.reload_as_it_is()
-    wait_for(lambda: any("gateway.yaml:" in line for line in gateway.stderr[lines:]), 5, "the problem to be named")
+    wait_for(lambda: any("gateway.yaml:" in line for line in gateway.stderr[lines:]), what="the problem to be named")
     assert alice.get("/x").status == 200
     gateway.write_config(good)

@@ -15,6 +15,7 @@ from tests.support.nginx import Nginx
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB, User
 from tests.support.visitor import PAGE, PROGRAM, Visitor
+from tests.support.waiting import PATIENCE
 
 CLIENT = "127.0.0.9"
 
@@ -170,7 +171,7 @@ async def test_websocket_through_nginx(site: Site) -> None:
                 continue
             async with session.ws_connect(f"{url}/ws/echo") as ws:
                 await ws.send_str("hello")
-                assert await ws.receive_str(timeout=5) == "hello"
+                assert await ws.receive_str(timeout=PATIENCE) == "hello"
 
 
 def test_auth_request(site: Site) -> None:

@@ -11,10 +11,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.conftest import StartGateway
-from tests.support.browser import launch
+from tests.support.browser import PATIENCE_MS, launch, sign_in_there
 from tests.support.certified import CLIENT_ID, CLIENT_SECRET, CertifiedProvider, client
 from tests.support.gateway import GatewayProcess
-from tests.support.oidc_site import audited, callback_of, only_audited, start_with_providers, tell_providers, url_of
+from tests.support.oidc_site import callback_at, callback_of, only_audited, start_with_providers, tell_providers, url_of
+from tests.support.ports import free_port
 from tests.support.provider import new_key
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
@@ -53,7 +54,7 @@ def chromium() -> Iterator[Browser]:
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """A browser without memory. The provider's own pages ask for fonts elsewhere, and get none."""
     context = chromium.new_context()
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     context.route(lambda url: urlsplit(url).hostname not in ("localhost", "127.0.0.1"), _nowhere)
     yield context
     context.close()
@@ -65,8 +66,8 @@ def _nowhere(route: Route) -> None:
 
 @pytest.fixture
 def stage(start_gateway: StartGateway, recorder: RecorderUpstream) -> Iterator[Stage]:
-    gateway = start_with_providers(start_gateway, recorder)
-    with CertifiedProvider(client(callback_of(gateway))) as provider:
+    port = free_port()
+    with CertifiedProvider(client(callback_at(port))) as provider:
         entry = {
             "id": "sso",
             "name": "Test provider",
@@ -75,7 +76,7 @@ def stage(start_gateway: StartGateway, recorder: RecorderUpstream) -> Iterator[S
             "client_secret": CLIENT_SECRET,
             "scopes": ["openid", "profile", "email", "groups"],
         }
-        tell_providers(gateway, entry)
+        gateway = start_with_providers(start_gateway, recorder, entry, port=port)
         yield Stage(gateway, recorder, provider)
         gateway.assert_no_traceback()
 
@@ -85,16 +86,6 @@ def to_provider(page: Page, url: str) -> None:
     page.goto(url)
     page.get_by_role("link", name=BUTTON).click()
     expect(page).to_have_url(re.compile(r"^http://127\.0\.0\.1:\d+/interaction/"))
-
-
-def sign_in_there(page: Page, name: str = "alice") -> None:
-    """Fill in the provider's form, then its consent page where it asks."""
-    page.locator("input[name=login]").fill(name)
-    page.locator("input[name=password]").fill("any password")
-    page.locator("button[type=submit]").click()
-    page.wait_for_load_state()
-    if page.locator("input[name=prompt][value=consent]").count():
-        page.locator("button[type=submit]").click()
 
 
 def test_a_login_leads_back_to_the_page_and_the_app_learns_who_it_is(stage: Stage, context: BrowserContext) -> None:
@@ -159,7 +150,7 @@ def test_going_back_to_the_callback_does_not_log_in_again(stage: Stage, context:
     expect(page).to_have_url(f"{stage.url}/")
     page.goto(callbacks[0])
     expect(page.get_by_role("heading", name="This sign-in is over")).to_be_visible()
-    assert len(audited(stage.gateway, "login")) == 1
+    only_audited(stage.gateway, "login")
     page.get_by_role("link", name="Your apps").click()
     expect(page.get_by_role("heading", name="Your apps")).to_be_visible()
 

@@ -12,10 +12,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.conftest import StartGateway
-from tests.support.browser import launch
+from tests.support.browser import PATIENCE_MS, launch, sign_in_there
 from tests.support.certified import CLIENT_ID, CLIENT_SECRET, CertifiedProvider, client
 from tests.support.gateway import GatewayProcess, new_key
-from tests.support.oidc_site import audited, callback_of, only_audited, start_with_providers, tell_providers, url_of
+from tests.support.oidc_site import audited, callback_at, only_audited, start_with_providers, url_of
+from tests.support.ports import free_port
 from tests.support.upstream import RecorderUpstream
 from tests.support.waiting import wait_for
 
@@ -46,7 +47,7 @@ def people(chromium: Browser, count: int) -> list[BrowserContext]:
     """Return browsers that know nothing of each other, and reach nothing but this machine."""
     found = [chromium.new_context() for _ in range(count)]
     for context in found:
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         context.route(lambda url: urlsplit(url).hostname not in ("localhost", "127.0.0.1"), _nowhere)
     return found
 
@@ -57,10 +58,10 @@ def _nowhere(route: Route) -> None:
 
 @pytest.fixture(params=["cookie", "sqlite"])
 def stage(request: Any, start_gateway: StartGateway, recorder: RecorderUpstream) -> Iterator[Stage]:
-    gateway = start_with_providers(start_gateway, recorder, session={"store": request.param, "keys": [new_key()]})
-    base = url_of(gateway) + "/_gateway/oidc/sso"
+    port = free_port()
+    base = callback_at(port).removesuffix("/callback")
     registered = client(
-        callback_of(gateway),
+        callback_at(port),
         post_logout_redirect_uris=[f"{base}/signed-out"],
         backchannel_logout_uri=f"{base}/backchannel-logout",
         backchannel_logout_session_required=True,
@@ -74,7 +75,8 @@ def stage(request: Any, start_gateway: StartGateway, recorder: RecorderUpstream)
             "client_secret": CLIENT_SECRET,
             "scopes": ["openid", "profile", "email", "groups"],
         }
-        tell_providers(gateway, entry)
+        session = {"store": request.param, "keys": [new_key()]}
+        gateway = start_with_providers(start_gateway, recorder, entry, port=port, session=session)
         yield Stage(gateway, provider)
         gateway.assert_no_traceback()
 
@@ -83,12 +85,7 @@ def sign_in(page: Page, url: str) -> None:
     """Open a page of the app, and log in at the provider."""
     page.goto(url)
     page.get_by_role("link", name=BUTTON).click()
-    page.locator("input[name=login]").fill("alice")
-    page.locator("input[name=password]").fill("any password")
-    page.locator("button[type=submit]").click()
-    page.wait_for_load_state()
-    if page.locator("input[name=prompt][value=consent]").count():
-        page.locator("button[type=submit]").click()
+    sign_in_there(page)
     expect(page).to_have_url(url)
 
 

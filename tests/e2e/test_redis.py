@@ -26,15 +26,16 @@ from tests.conftest import StartGateway
 from tests.support.fault_proxy import FaultProxy
 from tests.support.gateway import Config, GatewayProcess, gateway_config, new_key, route
 from tests.support.messages import Answer
-from tests.support.redis_server import HOST, PREFIX, Servers, behind_sentinel, through
+from tests.support.ports import HOST
+from tests.support.redis_server import PREFIX, Servers, behind_sentinel, through
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB
 from tests.support.visitor import PAGE, PROGRAM, Visitor, logged_in
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
-SOON = 3.0
+SOON = 15.0
 """Seconds within which a request that needs Redis is answered while that fails: 0.6 where the machine is free (see
-docs/redis.md); a client without limits of its own takes more than 5."""
+docs/redis.md); a client without limits of its own takes more than a minute."""
 
 
 def config_of(address: RedisAddress, upstream: str, key: str, **session: object) -> Config:
@@ -144,7 +145,7 @@ def test_two_hosts_share_sessions(
     assert recorder.last().get("X-Forwarded-User") == "alice"
     bob = logged_in(two, BOB)
     assert alice.logout().status == 303
-    wait_for(lambda: there.get("/x", PROGRAM).status == 401, 2.0, "the logout to reach the other")
+    wait_for(lambda: there.get("/x", PROGRAM).status == 401, what="the logout to reach the other")
     assert bob.get("/x", PROGRAM).status == 200
     assert "s1." not in (one.log_text() + two.log_text())
     assert not servers.names(f"{PREFIX}s:*")[1:]
@@ -162,10 +163,10 @@ def test_a_logout_on_one_host_holds_on_the_other_within_100_ms(stage: Stage) -> 
         begin = time.monotonic()
         there.cookies = cookies
         while there.get("/x", PROGRAM).status == 200:
-            assert time.monotonic() < begin + 5
+            assert time.monotonic() < begin + PATIENCE
         took.append(time.monotonic() - begin)
     print(f"refused after {max(took) * 1000:.1f} ms at most, {sorted(took)[5] * 1000:.1f} ms in the middle")
-    assert sorted(took)[5] < 2, "not what is measured, but far below a look each few seconds"
+    assert sorted(took)[5] < 5, "not what is measured, but far below a look each few seconds"
 
 
 # Redis fails
@@ -173,7 +174,7 @@ def test_a_logout_on_one_host_holds_on_the_other_within_100_ms(stage: Stage) -> 
 FAULTS: dict[str, Callable[[FaultProxy], object]] = {
     "gone": FaultProxy.vanish,
     "silent": FaultProxy.black_hole,
-    "slow": lambda proxy: setattr(proxy, "delay", 5.0),
+    "slow": lambda proxy: setattr(proxy, "delay", 60.0),
 }
 
 
@@ -183,7 +184,7 @@ def test_while_redis_fails(stage: Stage, fault: str) -> None:
     cold, warm, stranger = stage.cold(), stage.warm(), Visitor(stage.gateway)
     token = stage.elsewhere(warm).session()
     FAULTS[fault](stage.proxy)
-    wait_for(lambda: stage.metric("gateway_session_store_processes_up") == 0, 5.0, "the gateway to notice")
+    wait_for(lambda: stage.metric("gateway_session_store_processes_up") == 0, what="the gateway to notice")
     for _ in range(5):
         answer, took = timed(cold)
         assert is_refused_for_now(answer)
@@ -198,19 +199,16 @@ def test_while_redis_fails(stage: Stage, fault: str) -> None:
     assert stranger.get("/x", PROGRAM).status == 401
     assert stranger.try_login("alice", ALICE.password).status == 503
     assert not stranger.session()
-    assert stage.metric("gateway_session_store_up") == 0
-    assert stage.metric("gateway_session_store_errors_total") > 0
+    wait_for(lambda: stage.metric("gateway_session_store_up") == 0, what="the metric")
+    wait_for(lambda: stage.metric("gateway_session_store_errors_total") > 0, what="the metric")
     assert warm.session() == token
 
     stage.proxy.heal()
-    begin = time.monotonic()
-    while cold.get("/x", PROGRAM).status == 503:
-        time.sleep(0.01)
-    assert time.monotonic() - begin < 5.0
+    wait_for(lambda: cold.get("/x", PROGRAM).status != 503, what="the gateway to go on")
     assert (cold.get("/x", PROGRAM).status, warm.get("/strict", PROGRAM).status) == (200, 200)
     # The control plane has connections of its own, which are back as soon.
-    wait_for(lambda: stranger.try_login("alice", ALICE.password).status == 303, 5.0, "a login")
-    wait_for(lambda: stage.metric("gateway_session_store_up") == 1, 5.0, "the metric")
+    wait_for(lambda: stranger.try_login("alice", ALICE.password).status == 303, what="a login")
+    wait_for(lambda: stage.metric("gateway_session_store_up") == 1, what="the metric")
     accepted = stage.proxy.accepted
     assert accepted
     # The parent, its login throttle and the worker each have connections of their own.
@@ -220,7 +218,7 @@ def test_while_redis_fails(stage: Stage, fault: str) -> None:
 def test_redis_is_killed_while_a_request_waits(stage: Stage) -> None:
     """That request is answered in time, with 503."""
     cold = stage.cold()
-    stage.proxy.delay = 30.0
+    stage.proxy.delay = 60.0
     begin = time.monotonic()
     with stage.gateway.connect() as client:
         client.send(f"GET /x HTTP/1.1\r\nHost: {stage.gateway.authority}\r\nCookie: {cold.cookie_header()}\r\n\r\n")
@@ -228,7 +226,7 @@ def test_redis_is_killed_while_a_request_waits(stage: Stage) -> None:
         stage.proxy.vanish()
         answer = client.answer()
     assert is_refused_for_now(answer)
-    assert time.monotonic() - begin < SOON + 0.1
+    assert time.monotonic() - begin < SOON
 
 
 def test_half_an_answer_and_resets_cost_nobody_a_request(stage: Stage) -> None:
@@ -244,9 +242,9 @@ def test_grace_is_configurable(start_stage: StartStage) -> None:
     stage = start_stage(grace="0s")
     warm = stage.warm()
     stage.proxy.vanish()
-    wait_for(lambda: warm.get("/x", PROGRAM).status == 503, 5.0, "the gateway to notice")
+    wait_for(lambda: warm.get("/x", PROGRAM).status == 503, what="the gateway to notice")
     stage.proxy.heal()
-    wait_for(lambda: warm.get("/x", PROGRAM).status == 200, 5.0, "the gateway to go on")
+    wait_for(lambda: warm.get("/x", PROGRAM).status == 200, what="the gateway to go on")
 
 
 def test_it_starts_without_redis(start_stage: StartStage, proxy: FaultProxy) -> None:
@@ -257,7 +255,7 @@ def test_it_starts_without_redis(start_stage: StartStage, proxy: FaultProxy) -> 
     assert stranger.get("/open", PROGRAM).status == 200
     assert stranger.try_login("alice", ALICE.password).status == 503
     proxy.heal()
-    wait_for(lambda: stage.metric("gateway_session_store_processes_up") == 2, 5.0, "parent and worker to reach it")
+    wait_for(lambda: stage.metric("gateway_session_store_processes_up") == 2, what="parent and worker to reach it")
     assert logged_in(stage.gateway, ALICE).get("/x", PROGRAM).status == 200
 
 
@@ -267,7 +265,7 @@ def test_the_primary_fails_over(tmp_path: Path, start_gateway: StartGateway, rec
         gateway = start_gateway(config_of(servers.address, recorder.url, new_key()))
         before = logged_in(gateway, ALICE)
         replica = servers.others[0]
-        wait_for(lambda: bool(replica.do("KEYS", f"{PREFIX}s:*")), 5.0, "the replica")
+        wait_for(lambda: bool(replica.do("KEYS", f"{PREFIX}s:*")), what="the replica")
         servers.primaries[0].kill()
         bob = Visitor(gateway)
         statuses: list[int] = []
@@ -276,9 +274,11 @@ def test_the_primary_fails_over(tmp_path: Path, start_gateway: StartGateway, rec
             statuses.append(bob.try_login("bob", BOB.password).status)
             return statuses[-1] == 303
 
-        wait_for(enters, 15.0, "a login to succeed")
+        wait_for(enters, what="a login to succeed")
         assert set(statuses) <= {303, 503}
-        assert (before.get("/strict", PROGRAM).status, bob.get("/strict", PROGRAM).status) == (200, 200)
+        # Who serves apps has connections of its own, which follow as soon.
+        visitors = (before, bob)
+        wait_for(lambda: {visitor.get("/strict", PROGRAM).status for visitor in visitors} == {200}, what="the worker")
 
 
 def test_a_full_redis(stage: Stage) -> None:
@@ -289,7 +289,7 @@ def test_a_full_redis(stage: Stage) -> None:
     try:
         assert Visitor(stage.gateway).try_login("bob", BOB.password).status == 503
         assert warm.get("/strict", PROGRAM).status == 200
-        assert stage.metric("gateway_session_store_errors_total", "oom") > 0
+        wait_for(lambda: stage.metric("gateway_session_store_errors_total", "oom") > 0, what="the metric")
     finally:
         server.do("CONFIG", "SET", "maxmemory", "0")
     assert logged_in(stage.gateway, BOB).get("/x", PROGRAM).status == 200
@@ -299,7 +299,7 @@ def test_everything_is_flushed(stage: Stage) -> None:
     """People see the login page, without an error or a redirect that leads back to where they came from."""
     warm = stage.warm()
     stage.servers.flush()
-    wait_for(lambda: warm.get("/x", PROGRAM).status == 401, 2.0, "the session to be gone")
+    wait_for(lambda: warm.get("/x", PROGRAM).status == 401, what="the session to be gone")
     answer = warm.get("/x", PAGE)
     assert answer.status == 302
     location = answer.get("Location") or ""
@@ -319,10 +319,10 @@ def test_another_keys_value(stage: Stage) -> None:
     stage.servers.do(name, "SET", name, stage.servers.do(other, "GET", other))
     assert alice.get("/x", PROGRAM).status == 401
     assert bob.get("/x", PROGRAM).status == 200
-    assert stage.metric("gateway_session_store_alarms_total") == 1
-    assert "was not sealed for it" in stage.gateway.errors()
+    wait_for(lambda: stage.metric("gateway_session_store_alarms_total") == 1, what="the metric")
+    wait_for(lambda: "was not sealed for it" in stage.gateway.errors(), what="the alarm")
     stage.servers.do(name, "SET", name, mine)
-    wait_for(lambda: alice.get("/x", PROGRAM).status == 200, 2.0, "the record to be right again")
+    wait_for(lambda: alice.get("/x", PROGRAM).status == 200, what="the record to be right again")
 
 
 def test_requests_that_go_away(start_stage: StartStage, recorder: RecorderUpstream) -> None:
@@ -376,6 +376,7 @@ def status_with(stage: Stage, token: str) -> int:
     return visitor.get("/x", PROGRAM).status
 
 
+@pytest.mark.usefixtures("patient_redis")
 def test_hosts_whose_clocks_differ(stage: Stage) -> None:
     """A minute is leeway; no session lives longer in Redis than it may, nor has it a negative time."""
     for ahead, status in ((0.0, 200), (45.0, 200), (-90.0, 200), (90.0, 401), (3600.0, 401)):
@@ -385,6 +386,7 @@ def test_hosts_whose_clocks_differ(stage: Stage) -> None:
     assert all(0 < stage.servers.do(name, "PTTL", name) <= Lifetimes().idle * 1000 for name in names)
 
 
+@pytest.mark.usefixtures("patient_redis")
 def test_a_record_of_a_newer_version(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """During a rolling upgrade it is a login, not an error."""
     assert status_with(stage, asyncio.run(_stored(stage, 0.0))) == 200

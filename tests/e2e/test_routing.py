@@ -15,6 +15,7 @@ from tests.support.messages import Answer
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB, User
 from tests.support.visitor import Visitor, logged_in
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +177,7 @@ def test_unix_socket_listener(start_gateway: StartGateway, recorder: RecorderUps
     )
     assert get(own, "/tcp").status == 200
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         client.connect(str(path))
         client.sendall(b"GET /unix HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")

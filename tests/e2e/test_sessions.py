@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tests.conftest import StartGateway
+from tests.support.clock import SetClock
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.messages import Answer
 from tests.support.upstream import RecorderUpstream
@@ -14,12 +16,16 @@ from tests.support.users import ALICE, BOB, User
 from tests.support.visitor import PAGE, PROGRAM, Visitor, form_fields, logged_in
 from tests.support.waiting import wait_for
 
+MINUTE = timedelta(minutes=1)
 
-def start(start_gateway: StartGateway, recorder: RecorderUpstream, **session: Any) -> GatewayProcess:
+
+def start(
+    start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock | None = None, **session: Any
+) -> GatewayProcess:
     """Start a gateway with changes to its ``session`` settings."""
     config = gateway_config(route("app", "/", recorder.url))
     config["session"].update(session)
-    return start_gateway(config)
+    return start_gateway(config, env=clock.env if clock else {})
 
 
 def set_cookie(answer: Answer, name: str = "session") -> dict[str, str]:
@@ -106,53 +112,57 @@ def test_a_planted_session_is_not_adopted(start_gateway: StartGateway, recorder:
     assert visitor.cookies["session"] != planted
 
 
-def test_idle_end(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+def test_idle_end(start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock) -> None:
     """A session without requests ends after the idle time, whatever cookie the browser keeps."""
-    gateway = start(start_gateway, recorder, idle="2s")
+    gateway = start(start_gateway, recorder, clock, idle="10m")
     visitor = logged_in(gateway, ALICE)
     kept = dict(visitor.cookies)
-    assert visitor.get("/x").status == 200
-    time.sleep(2.6)
+    clock.jump(gateway, 9 * MINUTE)
+    assert replay(gateway, kept).status == 200
+    clock.jump(gateway, 11 * MINUTE)
     assert replay(gateway, kept).status == 401
     assert visitor.get("/x", PROGRAM).status == 401
 
 
-def test_renewal_keeps_a_busy_session(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+def test_renewal_keeps_a_busy_session(start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock) -> None:
     """Requests within the idle time keep a session, by a new cookie; not every request writes one."""
-    gateway = start(start_gateway, recorder, idle="3s")
+    gateway = start(start_gateway, recorder, clock, idle="10m")
     visitor = logged_in(gateway, ALICE)
     first = dict(visitor.cookies)
     renewed = 0
-    for _ in range(25):
-        answer = visitor.get("/x", PROGRAM)
-        assert answer.status == 200
-        renewed += any(line.startswith("session=") for line in answer.get_all("Set-Cookie"))
-        time.sleep(0.2)
+    for minutes in (0, 4, 8, 12, 16, 20):
+        clock.jump(gateway, minutes * MINUTE)
+        for _ in range(4):
+            answer = visitor.get("/x", PROGRAM)
+            assert answer.status == 200
+            renewed += any(line.startswith("session=") for line in answer.get_all("Set-Cookie"))
     assert 2 <= renewed <= 20
     assert visitor.cookies != first
     assert replay(gateway, first).status == 401, "the first cookie has been idle for too long"
 
 
-def test_absolute_end(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+def test_absolute_end(start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock) -> None:
     """No renewal moves the absolute end."""
-    gateway = start(start_gateway, recorder, idle="2s", lifetime="4s")
+    gateway = start(start_gateway, recorder, clock, idle="20m", lifetime="40m")
     visitor = logged_in(gateway, ALICE)
-    started = time.monotonic()
-    while visitor.get("/x", PROGRAM).status == 200:
-        assert time.monotonic() - started < 7
-        time.sleep(0.2)
-    assert time.monotonic() - started > 3
+    for minutes in (13, 26, 39):
+        clock.jump(gateway, minutes * MINUTE)
+        assert visitor.get("/x", PROGRAM).status == 200
+    clock.jump(gateway, 41 * MINUTE)
+    assert visitor.get("/x", PROGRAM).status == 401
 
 
-def test_remembered_session_has_no_idle_limit(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+def test_remembered_session_has_no_idle_limit(
+    start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock
+) -> None:
     """A remembered session outlives the idle time, and ends at its own absolute limit."""
-    gateway = start(start_gateway, recorder, idle="1s", remember="4s")
+    gateway = start(start_gateway, recorder, clock, idle="10m", remember="40m")
     visitor = Visitor(gateway)
     visitor.login(ALICE, remember=True)
     kept = dict(visitor.cookies)
-    time.sleep(2)
+    clock.jump(gateway, 39 * MINUTE)
     assert replay(gateway, kept).status == 200
-    time.sleep(2.5)
+    clock.jump(gateway, 41 * MINUTE)
     assert replay(gateway, kept).status == 401
 
 
@@ -202,13 +212,15 @@ def test_logout_needs_its_token(start_gateway: StartGateway, recorder: RecorderU
     assert visitor.get("/x").status == 200
 
 
-def test_logout_beats_a_renewal_under_way(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+def test_logout_beats_a_renewal_under_way(
+    start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock
+) -> None:
     """A renewal written while somebody logs out does not bring the session back."""
-    gateway = start(start_gateway, recorder, idle="10s")
+    gateway = start(start_gateway, recorder, clock, idle="10m")
     visitor = logged_in(gateway, ALICE)
     cookies = [dict(visitor.cookies)]
-    time.sleep(1.2)
-    wait_for(lambda: visitor.get("/x").get_all("Set-Cookie"), 5, "a renewal")
+    clock.jump(gateway, 5 * MINUTE)
+    wait_for(lambda: visitor.get("/x").get_all("Set-Cookie"), what="a renewal")
     cookies.append(dict(visitor.cookies))
     assert cookies[0] != cookies[1], "the session was renewed"
     visitor.logout()
@@ -258,7 +270,7 @@ def test_too_large_session_fails_with_a_reason(start_gateway: StartGateway, reco
     assert 400 <= answer.status < 600
     assert answer.status not in (401, 431)
     assert not visitor.session()
-    wait_for(lambda: "budget" in gateway.log_text() or "store" in gateway.log_text(), 3, "the reason in the log")
+    wait_for(lambda: "budget" in gateway.log_text() or "store" in gateway.log_text(), what="the reason in the log")
 
 
 def test_disabling_a_user_ends_the_sessions(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
@@ -266,7 +278,7 @@ def test_disabling_a_user_ends_the_sessions(start_gateway: StartGateway, recorde
     gateway = start(start_gateway, recorder)
     alice, bob = logged_in(gateway, ALICE), logged_in(gateway, BOB)
     gateway.write_users([User(ALICE.user, ALICE.password, ALICE.name, ALICE.groups, disabled=True), BOB])
-    wait_for(lambda: replay(gateway, alice.cookies).status == 401, 10, "the disabled user to be out")
+    wait_for(lambda: replay(gateway, alice.cookies).status == 401, what="the disabled user to be out")
     assert bob.get("/x").status == 200
     assert Visitor(gateway).try_login(ALICE.user, ALICE.password).status == 401
 
@@ -276,7 +288,7 @@ def test_broken_users_file_keeps_the_old_one(start_gateway: StartGateway, record
     gateway = start(start_gateway, recorder)
     visitor = logged_in(gateway, ALICE)
     (gateway.directory / "users.yaml").write_text("users: [broken")
-    wait_for(lambda: "users.yaml" in gateway.errors(), 10, "the problem to be named")
+    wait_for(lambda: "users.yaml" in gateway.errors(), what="the problem to be named")
     assert visitor.get("/x").status == 200
     assert logged_in(gateway, BOB).get("/x").status == 200
 
@@ -287,10 +299,7 @@ def test_audit_log(start_gateway: StartGateway, recorder: RecorderUpstream) -> N
     Visitor(gateway).try_login("alice", "a wrong password")
     logged_in(gateway, ALICE).logout()
 
-    def complete() -> bool:
-        return len(gateway.audit_log()) >= 3
-
-    wait_for(complete, 5, "three audit records")
+    wait_for(lambda: len(gateway.audit_log()) >= 3, what="three audit records")
     text = (gateway.directory / "audit.log").read_text()
     assert text.count("alice") >= 3
     assert "127.0.0.1" in text

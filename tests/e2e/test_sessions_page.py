@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.conftest import StartGateway
 from tests.support.browser import OpenContext, sign_in
 from tests.support.gateway import GatewayProcess, gateway_config, route
+from tests.support.oidc_site import only_audited
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 
@@ -65,7 +66,7 @@ def test_a_lost_phone_is_signed_out_from_the_desk_without_javascript(place: Plac
     expect(desk.get_by_text("You are signed in nowhere else.")).to_be_visible()
     phone.reload()
     expect(phone.get_by_role("button", name="Sign in")).to_be_visible()
-    (event,) = [event for event in place.gateway.audit_log() if event["event"] == "session_ended"]
+    event = only_audited(place.gateway, "session_ended")
     assert (event["user"], event["by"], event["reason"]) == ("alice", "user", "Safari on iPhone")
 
 

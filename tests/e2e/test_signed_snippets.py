@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import StartGateway
 from tests.support.gateway import ROOT, gateway_config, route
 from tests.support.messages import Answer
+from tests.support.ports import free_port
 from tests.support.raw import RawClient
-from tests.support.redis_server import free_port
 from tests.support.tools import tool
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
@@ -74,7 +74,7 @@ def running(command: Command, environment: dict[str, str], port: int) -> Iterato
     """Run an app while it is needed."""
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: answers(port), 20, "the app to listen")
+        wait_for(lambda: answers(port), what="the app to listen")
         yield
     finally:
         process.kill()

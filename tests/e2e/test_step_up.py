@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.gateway import Config, GatewayProcess, new_key, route
 from tests.support.messages import Answer
-from tests.support.oidc_site import audited, start_with_providers, tell_providers, url_of
+from tests.support.oidc_site import audited, start_with_providers, url_of
 from tests.support.program_site import api_key
 from tests.support.programs import basic, token
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, asked_for
@@ -72,12 +72,14 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         programs = {"bearer": [{"id": "ci", "issuer": provider.issuer, "audience": "wiki"}]}
         session = {"keys": [new_key()], "store": request.param}
         trusted = ["127.0.0.1/32"]
-        gateway = start_with_providers(
-            start, app, workers=2, session=session, programs=programs, trusted_proxies=trusted
-        )
-        gateway.config["routes"] = routes(app.url)
         entry = {"id": "sso", "issuer": provider.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-        tell_providers(gateway, entry)
+        more: dict[str, Any] = {
+            "session": session,
+            "programs": programs,
+            "trusted_proxies": trusted,
+            "routes": routes(app.url),
+        }
+        gateway = start_with_providers(start, app, entry, workers=2, **more)
         yield Stage(gateway, app, provider)
         gateway.assert_no_traceback()
         assert provider.violations == []

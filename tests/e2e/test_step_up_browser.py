@@ -11,10 +11,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.conftest import StartGateway
-from tests.support.browser import launch
+from tests.support.browser import PATIENCE_MS, launch, sign_in_there
 from tests.support.certified import CLIENT_ID, CLIENT_SECRET, STRONG, CertifiedProvider, client
 from tests.support.gateway import GatewayProcess, route
-from tests.support.oidc_site import audited, callback_of, start_with_providers, tell_providers, url_of
+from tests.support.oidc_site import audited, callback_at, only_audited, start_with_providers, url_of
+from tests.support.ports import free_port
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 from tests.support.waiting import wait_for
@@ -49,14 +50,8 @@ class Stage:
 
     def sign_in_there(self, name: str = "alice") -> None:
         """Fill in the provider's form, then its consent page where it asks."""
-        page = self.page
-        expect(page).to_have_url(AT_PROVIDER)
-        page.locator("input[name=login]").fill(name)
-        page.locator("input[name=password]").fill("any password")
-        page.locator("button[type=submit]").click()
-        page.wait_for_load_state()
-        if page.locator("input[name=prompt][value=consent]").count():
-            page.locator("button[type=submit]").click()
+        expect(self.page).to_have_url(AT_PROVIDER)
+        sign_in_there(self.page, name)
 
     def sign_in(self, name: str = "alice") -> None:
         """Open the plain app as somebody of the provider."""
@@ -83,7 +78,7 @@ def chromium() -> Iterator[Browser]:
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """A browser without memory. The provider's own pages ask for fonts elsewhere, and get none."""
     context = chromium.new_context()
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     context.route(lambda url: urlsplit(url).hostname not in ("localhost", "127.0.0.1"), lambda route: route.abort())
     yield context
     context.close()
@@ -91,17 +86,18 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def stage(start_gateway: StartGateway, recorder: RecorderUpstream, context: BrowserContext) -> Iterator[Stage]:
-    gateway = start_with_providers(start_gateway, recorder)
-    with CertifiedProvider(client(callback_of(gateway))) as provider:
+    port = free_port()
+    with CertifiedProvider(client(callback_at(port))) as provider:
         strong, url = {"acr_values": [STRONG]}, recorder.url
-        gateway.config["routes"] = [
+        routes = [
             route("plain", "/plain", url),
             route("payroll", "/payroll", url, step_up=strong, title="Payroll"),
             route("bank", "/bank", url, step_up={"max_age": "5m"}),
             route("vault", "/vault", url, step_up={**strong, "max_age": "0s", "prompt": "login"}),
         ]
         entry = {"id": "sso", "name": "Test provider", "issuer": provider.issuer}
-        tell_providers(gateway, {**entry, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
+        entry |= {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        gateway = start_with_providers(start_gateway, recorder, entry, port=port, routes=routes)
         yield Stage(gateway, recorder, provider, context.new_page())
         gateway.assert_no_traceback()
 
@@ -163,7 +159,7 @@ def test_who_has_nothing_stronger_gets_a_page_and_no_circle(stage: Stage) -> Non
     stage.sign_in_there("bob")
     expect(page.get_by_role("heading", name="That sign-in is not enough")).to_be_visible()
     assert len(stage.asked) == 2
-    assert len(audited(stage.gateway, "login")) == 1
+    only_audited(stage.gateway, "login")
     stage.open("/plain")
     stage.is_at("/plain")
 

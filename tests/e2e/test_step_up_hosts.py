@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import StartGateway
 from tests.e2e.test_handover import TAB, Person
 from tests.support.gateway import GatewayProcess
-from tests.support.hosts_site import PUBLIC, TENANT, WIKI, reload, start_hosts
+from tests.support.hosts_site import PUBLIC, TENANT, WIKI, routes_of, start_hosts
 from tests.support.messages import Answer
 from tests.support.oidc_site import audited
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, asked_for
@@ -38,10 +38,10 @@ def gateway(
         store = f"redis://127.0.0.1:{servers.port}/0"
     session = {"keys": [secrets.token_urlsafe(32)], "store": store}
     entry = {"id": "sso", "issuer": provider.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-    running = start_hosts(start_gateway, recorder, session=session, workers=2)
-    routes = [{**route, "step_up": {"acr_values": ["mfa"]}} for route in running.config["routes"]]
+    routes = [{**route, "step_up": {"acr_values": ["mfa"]}} for route in routes_of(recorder)]
     routes[0]["step_up"] = None
-    reload(running, routes=routes, login={**running.config["login"], "oidc": [entry]})
+    login = {"local": {"users": "users.yaml"}, "oidc": [entry]}
+    running = start_hosts(start_gateway, recorder, session=session, workers=2, routes=routes, login=login)
     yield running
     running.assert_no_traceback()
 

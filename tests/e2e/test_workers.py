@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -22,7 +23,7 @@ from tests.support.raw import RawClient
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 from tests.support.visitor import Visitor, form_fields, logged_in
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 
 def workers_of(gateway: GatewayProcess) -> list[int]:
@@ -37,6 +38,21 @@ def config_for(recorder: RecorderUpstream, *, workers: int | str = 2, **more: ob
         route("app", "/", recorder.url),
         **{"workers": workers, **more},
     )
+
+
+def worker_of(gateway: GatewayProcess, client: RawClient) -> int:
+    """Return the pid of the worker that has a connection, which the kernel knows by the number of its socket."""
+    ends = [f"0100007F:{port:04X}" for port in (gateway.port, client.socket.getsockname()[1])]
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    (socket,) = [f"socket:[{row[9]}]" for row in rows if row[1:3] == ends]
+    (pid,) = [pid for pid in workers_of(gateway) if socket in _open_files(pid)]
+    return pid
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield str(file.readlink())
 
 
 def statuses(visitor: Visitor, count: int = 16) -> set[int]:
@@ -56,7 +72,8 @@ def test_as_many_workers_as_configured(start_gateway: StartGateway, recorder: Re
     assert len(workers_of(gateway)) == 3
     for _ in range(30):
         assert Visitor(gateway).get("/open/x").status == 200
-    assert metric(gateway, 'gateway_requests_total{route="open",status="200"}') == 30
+    counted = 'gateway_requests_total{route="open",status="200"}'
+    wait_for(lambda: metric(gateway, counted) == 30, what="all to be counted")
 
 
 def test_automatic_workers(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
@@ -90,7 +107,7 @@ def test_open_websockets_on_every_worker_end_with_the_session(
         assert {client.answer().status for client in [*sockets, kept]} == {101}
         assert alice.logout().status == 303
         assert {frames(client, 1)[0].close_code() for client in sockets} == {1008}
-        assert not kept.is_closed(3.0)
+        assert kept.is_quiet(2.0)
 
 
 def test_worker_that_hangs_does_not_hold_up_a_logout(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
@@ -105,19 +122,12 @@ def test_worker_that_hangs_does_not_hold_up_a_logout(start_gateway: StartGateway
         client.send(head("GET", "/_gateway/logout") + "\r\n")
         page = client.answer()
         alice.keep_cookies(page)
-        stopped = 0
-        for pid in workers_of(gateway):
-            os.kill(pid, signal.SIGSTOP)
-            client.send(head("GET", "/x") + "\r\n")
-            if not client.is_quiet(1.0):
-                stopped = pid  # the connection is with another one
-            else:
-                os.kill(pid, signal.SIGCONT)
-            assert client.answer().status == 200
-            if stopped:
-                break
-        assert stopped
+        ours = worker_of(gateway, client)
+        (stopped,) = set(workers_of(gateway)) - {ours}
+        os.kill(stopped, signal.SIGSTOP)
         try:
+            client.send(head("GET", "/x") + "\r\n")
+            assert client.answer().status == 200
             form = urlencode({"csrf_token": form_fields(page.text())["csrf_token"]})
             client.send(
                 head("POST", "/_gateway/logout")
@@ -143,17 +153,15 @@ def test_31_killed_worker_is_replaced(start_gateway: StartGateway, recorder: Rec
     with KeepAliveLoad(gateway.port, "/open/x", clients=clients) as load:
         for _ in range(3):
             before = workers_of(gateway)
-            wait_for(lambda seen=load.answered: load.answered > seen + 50, 10, "load")  # type: ignore[misc]
+            wait_for(lambda seen=load.answered: load.answered > seen + 50, what="load")  # type: ignore[misc]
             os.kill(before[0], signal.SIGKILL)
-            killed = time.monotonic()
-            wait_for(lambda gone=before[0]: len(set(workers_of(gateway)) - {gone}) == 2, 10, "another worker")  # type: ignore[misc]
-            assert time.monotonic() - killed < 5
+            wait_for(lambda gone=before[0]: len(set(workers_of(gateway)) - {gone}) == 2, what="another worker")  # type: ignore[misc]
             time.sleep(0.3)
     assert len(load.failures) <= 3 * clients, load.failures
     assert statuses(alice) == {200}
     assert statuses(gone) == {401}
-    assert metric(gateway, "gateway_worker_restarts_total") == 3
-    assert any("another takes its place" in line for line in gateway.stderr)
+    wait_for(lambda: metric(gateway, "gateway_worker_restarts_total") == 3, what="the metric")
+    wait_for(lambda: "another takes its place" in gateway.errors(), what="the log")
 
 
 def test_workers_stop_when_the_parent_dies(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
@@ -161,7 +169,7 @@ def test_workers_stop_when_the_parent_dies(start_gateway: StartGateway, recorder
     gateway = start_gateway(config_for(recorder))
     pids = workers_of(gateway)
     gateway.kill()
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10, "the workers to end")
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), what="the workers to end")
 
 
 def test_34_reload_under_load(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
@@ -176,12 +184,12 @@ def test_34_reload_under_load(start_gateway: StartGateway, recorder: RecorderUps
         for number in range(20):
             extra = route(f"new-{number}", f"/new-{number}", recorder.url, public=True)
             gateway.reload({**config, "routes": [*config["routes"], extra]})
-            wait_for(lambda n=number: Visitor(gateway).get(f"/new-{n}/x").status == 200, 20, "the new route")  # type: ignore[misc]
+            wait_for(lambda n=number: Visitor(gateway).get(f"/new-{n}/x").status == 200, what="the new route")  # type: ignore[misc]
     assert not load.failures, load.failures[:5]
     assert not known.failures, known.failures[:5]
     assert load.answered > 100
     assert known.answered > 100
-    wait_for(lambda: len(workers_of(gateway)) == 2, 20, "the old workers to end")
+    wait_for(lambda: len(workers_of(gateway)) == 2, what="the old workers to end")
 
 
 def test_33_bad_configuration_is_told_by_the_metrics(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
@@ -192,9 +200,9 @@ def test_33_bad_configuration_is_told_by_the_metrics(start_gateway: StartGateway
     good = gateway.config
     gateway.config_file.write_text("routes: [")
     gateway.reload_as_it_is()
-    wait_for(lambda: metric(gateway, line) == 0, 10, "the metric")
+    wait_for(lambda: metric(gateway, line) == 0, what="the metric")
     gateway.reload(good)
-    wait_for(lambda: metric(gateway, line) == 1, 10, "the metric")
+    wait_for(lambda: metric(gateway, line) == 1, what="the metric")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -202,7 +210,7 @@ def test_32_stop_under_load(start_gateway: StartGateway, recorder: RecorderUpstr
     """On SIGTERM every request on a connection that is open is answered, the last one with `close`; exit code 0."""
     gateway = start_gateway(config_for(recorder, workers=workers, limits={"leave_time": "1s"}))
     with KeepAliveLoad(gateway.port, "/open/x") as load:
-        wait_for(lambda: load.answered > 100, 20, "load")
+        wait_for(lambda: load.answered > 100, what="load")
         load.refusals_are_fine.set()
         assert gateway.terminate() == 0
     assert not load.failures, load.failures[:5]
@@ -210,8 +218,11 @@ def test_32_stop_under_load(start_gateway: StartGateway, recorder: RecorderUpstr
 
 
 def test_readiness_goes_before_the_listener(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
-    """For `limits.leave_time` after SIGTERM /readyz says 503 while connections are still taken."""
-    gateway = start_gateway(config_for(recorder, limits={"leave_time": "3s"}))
+    """For `limits.leave_time` after SIGTERM /readyz says 503 while connections are still taken.
+
+    A second signal ends that time.
+    """
+    gateway = start_gateway(config_for(recorder, limits={"leave_time": "1h"}))
     gateway.signal(signal.SIGTERM)
 
     def readiness() -> int:
@@ -219,10 +230,10 @@ def test_readiness_goes_before_the_listener(start_gateway: StartGateway, recorde
             client.send(f"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{gateway.admin_port}\r\nConnection: close\r\n\r\n")
             return client.answer().status
 
-    wait_for(lambda: readiness() == 503, 2, "not ready")
+    wait_for(lambda: readiness() == 503, what="not ready")
     answer = Visitor(gateway).get("/open/x")
     assert answer.status == 200
-    assert gateway.wait(20) == 0
+    assert gateway.terminate() == 0
 
 
 def test_32_one_of_two_instances_stops(start_gateway: StartGateway, recorder: RecorderUpstream, tmp_path: Path) -> None:
@@ -256,12 +267,12 @@ def test_32_one_of_two_instances_stops(start_gateway: StartGateway, recorder: Re
         threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: answered > 50, 20, "load")
+        wait_for(lambda: answered > 50, what="load")
         assert first.terminate() == 0
         seen = answered
-        wait_for(lambda: answered > seen + 50, 20, "load on the other")
+        wait_for(lambda: answered > seen + 50, what="load on the other")
         over.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
     assert not failures, failures[:5]
     assert answered > 100

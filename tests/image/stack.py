@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from bench.process import free_port
 from tests.support.container import Container, image_config
+from tests.support.ports import free_port
 from tests.support.users import User
 from tests.support.waiting import wait_for
 
@@ -67,7 +67,7 @@ class Redis:
 
     def wait(self) -> None:
         """Wait until it answers."""
-        wait_for(lambda: self.call("ping") == "PONG", 20, "Redis")
+        wait_for(lambda: self.call("ping") == "PONG", what="Redis")
 
     def stop(self) -> None:
         """Stop it."""
@@ -130,7 +130,7 @@ class Stack:
         config = image_config(self._image)
         self.gateway.start([*config["Entrypoint"], *config["Cmd"]])
         self.gateway.wait_until("listening on")
-        wait_for(self.is_healthy, 30, "the gateway to be healthy")
+        wait_for(self.is_healthy, what="the gateway to be healthy")
 
     def is_healthy(self) -> bool:
         """Ask as the image's HEALTHCHECK does."""

@@ -108,17 +108,17 @@ def test_it_works_shut_in_and_ends_by_sigterm_to_process_1(shut_in: ShutIn) -> N
     first = status(shut_in.pids()[0])
     assert first["NSpid"].split()[-1] == "1"
     assert (first["NoNewPrivs"], int(first["CapBnd"], 16), int(first["CapEff"], 16)) == ("1", 0, 0)
-    wait_for(lambda: len(shut_in.pids()) == 3, 20, "two workers")
+    wait_for(lambda: len(shut_in.pids()) == 3, what="two workers")
     assert Visitor(shut_in).get("/_gateway/login").status == 200
     assert shut_in.stop() == 0, shut_in.said
     assert "Traceback" not in shut_in.said
 
 
 def test_a_worker_that_dies_is_replaced_and_leaves_no_dead_process(shut_in: ShutIn) -> None:
-    wait_for(lambda: len(shut_in.pids()) == 3, 20, "two workers")
+    wait_for(lambda: len(shut_in.pids()) == 3, what="two workers")
     parent, *workers = shut_in.pids()
     os.kill(workers[0], signal.SIGKILL)
-    wait_for(lambda: len(shut_in.pids()) == 3 and workers[0] not in shut_in.pids(), 20, "another worker")
+    wait_for(lambda: len(shut_in.pids()) == 3 and workers[0] not in shut_in.pids(), what="another worker")
     assert [status(pid)["State"] for pid in shut_in.pids() if status(pid)["State"].startswith("Z")] == []
     assert shut_in.pids()[0] == parent
     assert shut_in.stop() == 0, shut_in.said

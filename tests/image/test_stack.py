@@ -45,7 +45,7 @@ def test_a_session_lives_in_redis_and_ends_with_its_record(stack: Stack) -> None
     assert "alice@" not in "".join(stack.redis.call(read, key) for key in keys for read in ("GET", "HGETALL"))
     for key in keys:
         stack.redis.call("DEL", key)
-    wait_for(lambda: visitor.get("/", PAGE).status in (302, 303), 5, "the session to end")
+    wait_for(lambda: visitor.get("/", PAGE).status in (302, 303), what="the session to end")
 
 
 def test_redis_lets_nobody_in_without_the_password_and_the_gateway_do_what_it_must(stack: Stack) -> None:
@@ -63,9 +63,9 @@ def test_a_login_is_one_line_of_the_audit_log(stack: Stack) -> None:
     """Compiled code once wrote each line twice."""
     before = stack.gateway.text().count('"event": "login"')
     logged_in(stack, stack.people["bob"])
-    wait_for(lambda: stack.gateway.text().count('"event": "login"') > before, 5, "the audit log")
+    wait_for(lambda: stack.gateway.text().count('"event": "login"') > before, what="the audit log")
     logged_in(stack, stack.people["bob"])
-    wait_for(lambda: stack.gateway.text().count('"event": "login"') > before + 1, 5, "the audit log")
+    wait_for(lambda: stack.gateway.text().count('"event": "login"') > before + 1, what="the audit log")
     assert stack.gateway.text().count('"event": "login"') == before + 2
 
 

@@ -10,8 +10,10 @@ from gateway.core.limits import Limits
 from gateway.core.upstream import UpstreamAddress
 from gateway.proxy.pool import UpstreamPool
 from gateway.wire.head import AnswerParser
+from tests.support.closing import stop_accepting
+from tests.support.waiting import PATIENCE
 
-LONG = 10.0
+LONG = PATIENCE
 """Seconds after which a test that waits has failed."""
 
 
@@ -69,6 +71,7 @@ class Upstream:
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         assert self._server is not None
+        await stop_accepting(self._server.sockets)
         self._server.close()
         for peer in self.peers:
             peer.writer.transport.abort()

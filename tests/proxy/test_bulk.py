@@ -15,6 +15,7 @@ import uvloop
 from gateway.core.limits import Limits
 from gateway.proxy.client_transport import ClientTransport
 from gateway.proxy.plane import Plane
+from tests.support.waiting import PATIENCE
 
 Run = Callable[[Coroutine[None, None, None]], None]
 RUNNERS: list[Run] = [uvloop.run, asyncio.run]
@@ -32,7 +33,7 @@ async def connected(scheme: str = "http") -> tuple[Client, socket.socket]:
     plane = cast(Plane, SimpleNamespace(now=0.0, limits=Limits()))
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    theirs.settimeout(10)
+    theirs.settimeout(PATIENCE)
     _, client = await asyncio.get_running_loop().create_connection(lambda: Client(plane, scheme), sock=ours)
     return client, theirs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def now() -> float:
 
 
 async def free_places(pool: UpstreamPool, limit: int) -> int:
-    """Count how many connections can still be leased; those are given back."""
+    """Count how many connections can still be leased without a wait; those are given back."""
+    pool._limits = replace(pool._limits, upstream_waiting=0)
     leased: list[UpstreamConn] = []
     while len(leased) <= limit:
         try:
@@ -60,7 +62,7 @@ async def test_the_last_used_is_leased_first(make_pool: MakePool) -> None:
 
 async def test_the_limit_holds(make_pool: MakePool, upstream: Upstream) -> None:
     """No more requests are in flight than may be; a place that comes back is given to who waited longest."""
-    pool = make_pool(upstream_connections=2)
+    pool = make_pool(upstream_connections=2, upstream_wait_time=LONG)
     held = [await pool.connect(LONG) for _ in range(2)]
     assert pool.lease_idle(now(), repeatable=True) is None
     waiting = [asyncio.ensure_future(pool.connect(LONG)) for _ in range(2)]
@@ -149,7 +151,7 @@ async def test_a_cancelled_connect_gives_its_place_back(make_pool: MakePool, ups
 @pytest.mark.parametrize("given_first", [True, False])
 async def test_a_cancelled_wait_gives_its_place_back(make_pool: MakePool, steps: int, given_first: bool) -> None:
     """A request given up while it waits, or in the moment in which it gets its place, loses nothing."""
-    pool = make_pool(upstream_connections=1, upstream_wait_time=0.5)
+    pool = make_pool(upstream_connections=1, upstream_wait_time=LONG)
     held = await pool.connect(LONG)
     first, second = (asyncio.ensure_future(pool.connect(LONG)) for _ in range(2))
     await asyncio.sleep(0.01)
@@ -169,7 +171,7 @@ async def test_a_cancelled_wait_gives_its_place_back(make_pool: MakePool, steps:
 
 async def test_all_who_wait_are_cancelled_at_once(make_pool: MakePool) -> None:
     """Many that give up together leave every place free."""
-    pool = make_pool(upstream_connections=3, upstream_wait_time=0.05)
+    pool = make_pool(upstream_connections=3, upstream_wait_time=LONG)
     held = [await pool.connect(LONG) for _ in range(3)]
     waiting = [asyncio.ensure_future(pool.connect(LONG)) for _ in range(20)]
     await asyncio.sleep(0.01)

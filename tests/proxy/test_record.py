@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from gateway.proxy.record import BATCH_LINES, MAX_PENDING, Clock, LineWriter, access_line
 from gateway.wire.grammar import TOKEN, BadSyntax
 from gateway.wire.headers import parse_host
+from tests.support.waiting import PATIENCE
 
 HOSTILE = st.text(max_size=40) | st.text(st.sampled_from('"\\\r\n\0\x1b\x7f\x85\u2028\ud800{}:,äé😀'), max_size=20)
 HOSTS = st.text(st.sampled_from('aZ09.-_:[]"\\\n{}\x00'), max_size=12) | st.sampled_from(["a.example", "[::1]", "A:80"])
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, st.text(st.sampled_from(TOKEN.decode()), min_size=1, max_size=32), HOSTS)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_a_line_is_one_object(path: str, user: str, error: str, method: str, host: str) -> None:
     """Whatever a client can make of path, user, method, host and error, the line is one JSON object that holds it."""
     try:
@@ -51,7 +52,7 @@ def test_the_fields_of_a_line() -> None:
 
 @example(datetime(1970, 1, 1))  # noqa: DTZ001
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - the zone is set below
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_clock_tells_the_time(moment: datetime) -> None:
     """Stamps and HTTP dates are right in every year, to the millisecond and second, and never ahead."""
     now = moment.replace(tzinfo=UTC).timestamp()
@@ -90,11 +91,11 @@ class Pipe:
         found = b""
         while piece := os.read(self.reader, 1 << 20):
             found += piece
-        closer.join(10)
+        closer.join(PATIENCE)
         return found
 
     def _close_writer(self) -> None:
-        self.log.close(10)
+        self.log.close(PATIENCE)
         os.close(self.writer)
         self.writer = -1
 
@@ -130,7 +131,7 @@ def test_a_blocked_pipe_blocks_nobody(pipe: Pipe) -> None:
 
     writer = Thread(target=write, daemon=True)
     writer.start()
-    writer.join(30)
+    writer.join(PATIENCE)
     assert not writer.is_alive()
     assert pipe.log.dropped > 0
     found = pipe.read_all()
@@ -165,7 +166,7 @@ def test_a_reader_that_has_gone(pipe: Pipe) -> None:
     pipe.reader = -1
     for _ in range(BATCH_LINES + 3):
         pipe.log.write("line\n")
-    pipe.log.close(10)
+    pipe.log.close(PATIENCE)
     assert pipe.log.dropped == BATCH_LINES + 3
 
 
@@ -174,7 +175,7 @@ def test_a_full_disk() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     log = LineWriter(descriptor)
     log.write("line\n")
-    log.close(10)
+    log.close(PATIENCE)
     os.close(descriptor)
     assert log.dropped == 1
 
@@ -195,7 +196,7 @@ def test_surrogates_do_not_stop_the_log(tmp_path: Path) -> None:
         log = LineWriter(target.fileno())
         log.write("a\ud800b\n")
         log.write("c\n")
-        log.close(10)
+        log.close(PATIENCE)
     assert file.read_bytes() == b"a?b\nc\n"
 
 
@@ -205,7 +206,7 @@ def test_closing_does_not_wait_for_ever(pipe: Pipe) -> None:
         pipe.log.write("x" * 500 + "\n")
     closing = Thread(target=pipe.log.close, args=(0.05,), daemon=True)
     closing.start()
-    closing.join(10)
+    closing.join(PATIENCE)
     assert not closing.is_alive()
     pipe.read_all()
 
@@ -229,9 +230,9 @@ def test_lines_of_two_writers_into_one_pipe_stay_whole() -> None:
                 writer.write(line)
             writer.flush()
     for writer in writers:
-        writer.close(20.0)
+        writer.close(PATIENCE)
     os.close(writing)
-    reader.join(20)
+    reader.join(PATIENCE)
     os.close(reading)
     assert sorted(set(found.decode().splitlines(keepends=True))) == lines
     assert found.count(b"\n") == 200 * 60 * 2

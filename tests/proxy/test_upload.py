@@ -36,7 +36,7 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @given(CHUNKED, st.binary(max_size=5), st.lists(st.integers(0, 150), max_size=5))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_chunked_body_is_framed_anew(data: bytes, more: bytes, cuts: list[int]) -> None:
     """The upstream gets the payload in chunks of ours, without extensions and trailers, and one end."""
     payload, _ = ChunkedBody().feed(data)
@@ -52,7 +52,6 @@ def test_a_chunked_body_is_framed_anew(data: bytes, more: bytes, cuts: list[int]
 
 
 @given(st.binary(max_size=60), st.integers(0, 60), st.lists(st.integers(0, 60), max_size=5))
-@settings(deadline=None)
 def test_a_body_of_known_length_stays_as_it_is(data: bytes, length: int, cuts: list[int]) -> None:
     """As many bytes as were announced go on, and the next request's do not."""
     body = upload(f"Content-Length: {length}")

@@ -55,7 +55,6 @@ def outcome(content: bytes) -> Settings | None:
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 @example(b'"\\UFFFFFFFF"')
 @example(b"%YAML 1" + b"9" * 5000)
 @example(b"? - - - ? - :")
@@ -64,14 +63,13 @@ def test_any_bytes(content: bytes) -> None:
 
 
 @given(st.text(st.sampled_from(SIGNS), max_size=60))
-@settings(deadline=None)
 def test_any_text_of_the_signs_of_yaml(text: str) -> None:
     outcome(text.encode("utf-8", "surrogatepass"))
     outcome(("routes:\n  - name: a\n    upstream: " + text).encode("utf-8", "surrogatepass"))
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_configuration_with_a_piece_changed(data: st.DataObject) -> None:
     """One stretch of a full configuration is replaced by signs or words, or left out."""
     start = data.draw(st.integers(0, len(SAMPLE)))
@@ -81,7 +79,7 @@ def test_a_configuration_with_a_piece_changed(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_configuration_with_lines_dropped_doubled_or_moved(data: st.DataObject) -> None:
     lines = list(LINES)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -135,7 +133,7 @@ def replaced(data: object, path: tuple[str | int, ...], value: object) -> object
 
 
 @given(st.sampled_from(PLACES), TREES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_configuration_with_any_value_at_any_place(path: tuple[str | int, ...], value: object) -> None:
     outcome(yaml.safe_dump(replaced(DATA, path, value), allow_unicode=False).encode())
 
@@ -145,7 +143,6 @@ def test_the_sample_itself_is_read() -> None:
 
 
 @given(st.one_of(st.binary(max_size=100), st.text(st.sampled_from(SIGNS), max_size=60).map(str.encode)))
-@settings(deadline=None)
 def test_any_users_file(content: bytes) -> None:
     for text in (content, b"users:\n  a:\n    password: " + content, b"users: {" + content + b": {password: x}}"):
         with contextlib.suppress(ConfigError):
@@ -153,7 +150,6 @@ def test_any_users_file(content: bytes) -> None:
 
 
 @given(st.text(st.sampled_from("${}:-AX fileKEY/.\n"), max_size=30))
-@settings(deadline=None)
 def test_any_interpolation(text: str) -> None:
     with contextlib.suppress(Misfit):
         expanded, outside = Interpolation(ENVIRON, Path()).expand(text)

@@ -24,6 +24,7 @@ from gateway.signing.record import open_keys
 from gateway.signing.redis_vault import LEASE, RedisVault
 from gateway.signing.vault import FileVault, Vault
 from tests.support.redis_server import PREFIX, Servers
+from tests.support.waiting import PATIENCE
 
 NOW = 1_800_000_000.0
 POLICY = TokenPolicy("X-Identity-Token", "ES256", lifetime=300.0, rotate=30 * 86400.0)
@@ -68,7 +69,7 @@ def make_vault(request: pytest.FixtureRequest, tmp_path: Path) -> MakeVault:
 
 
 @pytest.fixture
-async def start_host(make_vault: MakeVault) -> AsyncIterator[StartHost]:
+async def start_host(make_vault: MakeVault, patient_redis: None) -> AsyncIterator[StartHost]:
     started: list[Host] = []
 
     async def start(ring: tuple[bytes, ...] = RING, now: float = NOW) -> Host:
@@ -84,7 +85,7 @@ async def start_host(make_vault: MakeVault) -> AsyncIterator[StartHost]:
 
 async def test_many_hosts_that_start_at_once_have_one_key(start_host: StartHost) -> None:
     hosts = await asyncio.gather(*[start_host() for _ in range(8)])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*[host.has_keys.wait() for host in hosts])
     assert len({tuple(host.kids) for host in hosts}) == 1
     assert len(hosts[0].kids) == 1
@@ -208,7 +209,7 @@ async def test_a_redis_that_comes_late_is_waited_for(redis_single: Servers, capl
             host.keeper.published()
     finally:
         redis_single.primaries[0].signal(signal.SIGCONT)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await host.has_keys.wait()
     await host.keeper.close()
 
@@ -222,7 +223,7 @@ async def test_who_has_the_lease_alone_changes_the_record(redis_single: Servers)
     await host.keeper.look()
     assert host.handed == []
     redis_single.do(lease, "PEXPIRE", lease, 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not host.handed:
             await host.keeper.look()
     assert redis_single.do(lease, "GET", lease) is None, "given back"

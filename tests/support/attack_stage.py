@@ -6,6 +6,7 @@ import contextlib
 import selectors
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,19 +17,16 @@ from tests.support.raw import BytesReader, RawClient
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB
 from tests.support.visitor import logged_in
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 QUIET = 0.05
 """Seconds without a byte after which a conversation that goes on is taken as settled."""
 QUIET_AFTER_TWO = 0.2
 """The same where a second request might still be on its way."""
+QUIET_WITHIN_AN_ANSWER = 2.0
+"""The same where what came is not a whole number of answers."""
 QUIET_AFTER_MANY = 1.0
 """The same where many requests may have been sent."""
-PATIENCE = 12.0
-"""Seconds for the first byte of an answer."""
-CLOSING_TIME = 5.0
-"""Seconds for a close that must come; the limits of the gateways are shorter."""
-CANARY_TIME = 1.0
 
 
 @dataclass
@@ -103,7 +101,7 @@ class AttackStage:
         started, cpu = time.monotonic(), self.gateway.cpu()
         received, outcome.closed = converse(self.gateway.port, case, self.secrets)
         outcome.seconds, outcome.cpu = time.monotonic() - started, self.gateway.cpu() - cpu
-        _read_answers(outcome, received)
+        outcome.answers, outcome.leftover = _read_answers(case, received)
         outcome.canary = self._canary(case)
         outcome.requests = [r for r in self.recorder.requests[requests:] if not r.target.startswith("/app/canary")]
         outcome.violations = self.recorder.violations[violations:]
@@ -120,7 +118,7 @@ class AttackStage:
         cookie = f"{self.secrets.cookie_name}={self.secrets.cookie_value}"
         started = time.monotonic()
         try:
-            with RawClient(self.gateway.port, timeout=CANARY_TIME) as client:
+            with RawClient(self.gateway.port, timeout=PATIENCE) as client:
                 client.send(f"GET {target} HTTP/1.1\r\nHost: {self.secrets.host}\r\nCookie: {cookie}\r\n\r\n")
                 answer = client.answer()
         except (OSError, Malformed, Truncated) as error:
@@ -154,28 +152,28 @@ def _answer(request: Request) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def _read_answers(outcome: Outcome, received: bytes) -> None:
-    """Take apart what the client received."""
+def _read_answers(case: AttackCase, received: bytes) -> tuple[list[Answer], bytes]:
+    """Take apart what the client received; return the answers, and what is left."""
     reader = BytesReader(received)
-    methods = outcome.case.methods()
+    methods = case.methods()
+    answers: list[Answer] = []
     while reader.buffer:
         before = reader.buffer
-        index = len(outcome.answers)
+        index = len(answers)
         try:
             answer = reader.answer(methods[index] if index < len(methods) else "GET")
         except Truncated:
-            reader.buffer = before
-            break
-        outcome.answers.append(answer)
+            return answers, before
+        answers.append(answer)
         if answer.status == 101:
             break
-    outcome.leftover = reader.buffer
+    return answers, reader.buffer
 
 
 def converse(port: int, case: AttackCase, secrets: Secrets) -> tuple[bytes, bool]:
     """Send the case's bytes and read at the same time; return what came, and whether the peer closed."""
     must_close = case.expect == "reject_400_family"
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)
         talk = _Conversation(connection)
@@ -185,14 +183,17 @@ def converse(port: int, case: AttackCase, secrets: Secrets) -> tuple[bytes, bool
             else:
                 talk.read_for(piece)
         if must_close:
-            talk.read_for(CLOSING_TIME)
+            talk.read_for(PATIENCE)
         else:
-            talk.settle(_quiet_time(case))
+            talk.settle(lambda received: _quiet_time(case, received))
     return bytes(talk.received), talk.closed
 
 
-def _quiet_time(case: AttackCase) -> float:
+def _quiet_time(case: AttackCase, received: bytes) -> float:
     """Return how long nothing must come before the conversation is taken as settled."""
+    answers, left = _read_answers(case, received)
+    if left and not (answers and answers[-1].status == 101):
+        return QUIET_WITHIN_AN_ANSWER
     if "{REPEAT" in case.raw and len(case.methods()) == 1:
         return QUIET_AFTER_MANY
     return QUIET_AFTER_TWO if case.marker() else QUIET
@@ -235,11 +236,11 @@ class _Conversation:
             if self._selector.select(left):
                 self._read()
 
-    def settle(self, quiet: float) -> None:
-        """Read until the peer closes, or is quiet after it has answered."""
+    def settle(self, quiet: Callable[[bytes], float]) -> None:
+        """Read until the peer closes, or is quiet after it has answered, for as long as that asks for."""
         deadline = time.monotonic() + PATIENCE
         while not self.closed and time.monotonic() < deadline:
-            if self._selector.select(quiet):
+            if self._selector.select(quiet(bytes(self.received))):
                 self._read()
             elif self.received:
                 return

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, Request, expect
 
 from tests.support.tools import tool
+from tests.support.waiting import PATIENCE, wait_for
 
+PATIENCE_MS = PATIENCE * 1000
 _STATUS = re.compile(r"Failed to load resource: the server responded with a status of (401|403|404|429)")
+
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def launch(playwright: Playwright, *arguments: str) -> Browser:
@@ -41,6 +46,24 @@ def sign_in(page: Page, name: str, password: str) -> None:
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
+
+
+def sign_in_there(page: Page, name: str = "alice") -> None:
+    """Fill in the form of the certified provider, then its consent page where it asks."""
+    page.locator("input[name=login]").fill(name)
+    page.locator("input[name=password]").fill("any password")
+    page.locator("button[type=submit]").click()
+    consent = page.locator("input[name=prompt][value=consent]")
+
+    def is_answered() -> bool:
+        try:
+            return "/interaction/" not in page.url or consent.count() > 0
+        except Error:
+            return False  # between two pages
+
+    wait_for(is_answered, what="the provider's answer to the form")
+    if "/interaction/" in page.url:
+        page.locator("button[type=submit]").click()
 
 
 class Watch:

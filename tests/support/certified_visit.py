@@ -10,6 +10,7 @@ from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, Request, bu
 
 from tests.support.messages import Answer
 from tests.support.visitor import PAGE, Visitor, form_fields
+from tests.support.waiting import PATIENCE
 
 STEPS = 12
 
@@ -36,7 +37,7 @@ def _way_back(location: str, name: str) -> str:
     for _ in range(STEPS):
         request = Request(location, urlencode(form).encode() if form else None)
         try:
-            response: http.client.HTTPResponse = opener.open(request, timeout=10)
+            response: http.client.HTTPResponse = opener.open(request, timeout=PATIENCE)
         except HTTPError as error:
             location, form = str(error.headers["Location"]), None
             if location.startswith("/"):

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from tests.support.tools import library
+from tests.support.visitor import PROGRAM, Reachable, Visitor
+from tests.support.waiting import wait_for
+
+ASKED = 16
+"""Answers that must all show the new time: by then every worker has given one."""
+LEEWAY = 30.0
+"""Seconds by which a time may differ from the one that was set; a jump is by more."""
 
 
 class SetClock:
@@ -31,3 +40,14 @@ class SetClock:
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{int(offset.total_seconds()):+d}s\n")
         fresh.rename(self._file)
+
+    def jump(self, gateway: Reachable, offset: timedelta) -> None:
+        """Set the clock of a gateway, and wait until every worker has looked at it."""
+        self.set(offset)
+        wait_for(lambda: all(_shows(gateway, offset) for _ in range(ASKED)), what="the clock to be looked at")
+
+
+def _shows(gateway: Reachable, offset: timedelta) -> bool:
+    """Tell whether an answer of the gateway's own is dated by the clock as it was set."""
+    date = Visitor(gateway).get("/no-such-page", PROGRAM).get("Date") or ""
+    return abs(parsedate_to_datetime(date).timestamp() - time.time() - offset.total_seconds()) < LEEWAY

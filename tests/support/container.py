@@ -13,10 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from bench import procfs
-from tests.support.waiting import wait_for
-
-START_TIME = 60.0
-STOP_TIME = 40.0
+from tests.support.waiting import PATIENCE, START_TIME, wait_for
 
 
 def buildah(*arguments: str) -> str:
@@ -66,7 +63,7 @@ class Container:
         if self._process is not None and self._process.poll() is None:
             for pid in descendants(self._process.pid)[::-1]:
                 _send(pid, signal.SIGKILL)
-            self._process.wait(STOP_TIME)
+            self._process.wait(START_TIME)
         buildah("umount", self.name)
         buildah("rm", self.name)
 
@@ -117,11 +114,11 @@ class Container:
     def stop(self, user: int) -> int:
         """Send SIGTERM to the program, which runs as ``user``, as an engine does; return its exit code."""
         assert self._process
-        program = wait_for(lambda: self.pids(user), START_TIME, "the program")[0]
+        program = wait_for(lambda: self.pids(user), PATIENCE, "the program")[0]
         _send(program, signal.SIGTERM)
-        code = self._process.wait(STOP_TIME)
+        code = self._process.wait(START_TIME)
         assert self._reader
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         return code
 
 

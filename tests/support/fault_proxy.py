@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-HOST = "127.0.0.1"
+from tests.support.closing import cut_connections, stop_accepting
+from tests.support.ports import HOST, listen
+from tests.support.waiting import PATIENCE
+
 _T = TypeVar("_T")
 
 
@@ -40,14 +41,10 @@ class FaultProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run(self._close())
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        with warnings.catch_warnings():
-            # Connections that were taken at the very end are cut with the loop: that is what a fault is.
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
 
     # Faults
 
@@ -87,19 +84,29 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(function)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
         self._flows.set()
-        self._server = await asyncio.start_server(self._serve, HOST, self.port, reuse_address=True)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = listen(self.port)
+        self.port = listener.getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, sock=listener)
 
     async def _close(self) -> None:
         if self._server is not None:
+            await stop_accepting(self._server.sockets)
             self._server.close()
             self._server = None
         self._flows.set()
         await self._reset()
+
+    async def _end(self) -> None:
+        await self._close()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await cut_connections()
 
     async def _reset(self) -> None:
         for writer in list(self._open):
@@ -114,14 +121,19 @@ class FaultProxy:
         self.accepted.append(time.monotonic())
         try:
             up_reader, up_writer = await asyncio.open_connection(HOST, self.target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             return
         pair = {writer, up_writer}
+        if self._server is None:
+            # It has vanished meanwhile.
+            for end in pair:
+                end.transport.abort()
+            return
         self._open |= pair
         try:
             await asyncio.gather(self._pump(reader, up_writer, answers=False), self._pump(up_reader, writer))
-        except (OSError, EOFError):
+        except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             self._open -= pair

@@ -23,11 +23,9 @@ import yaml
 from bench import procfs
 from tests.support.raw import RawClient
 from tests.support.users import EVERYBODY, User
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, START_TIME, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIME = 30.0
-STOP_TIME = 20.0
 _LISTENING = re.compile(r"listening on https?://127\.0\.0\.1:(\d+)")
 _ADMIN = re.compile(r"admin on http://127\.0\.0\.1:(\d+)")
 
@@ -174,9 +172,9 @@ class GatewayProcess:
     def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""
         self.signal(signal.SIGTERM)
-        return self.wait(STOP_TIME)
+        return self.wait()
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Return the exit code; kills and fails where the program does not end in time."""
         process = self._running()
         try:
@@ -185,7 +183,7 @@ class GatewayProcess:
             self.kill()
             raise AssertionError(f"did not end within {timeout} s:\n" + self.errors()) from None
         assert self._reader
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         return code
 
     def kill(self) -> None:
@@ -193,7 +191,7 @@ class GatewayProcess:
         process = self._running()
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        process.wait(10)
+        process.wait(PATIENCE)
 
     def restart(self) -> None:
         """Stop cleanly and start again on the same files; the port changes."""
@@ -247,7 +245,7 @@ class GatewayProcess:
             text = path.read_text() if path.exists() else ""
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
-    def wait_for_log(self, matches: Callable[[dict[str, Any]], bool], timeout: float = 5.0) -> dict[str, Any]:
+    def wait_for_log(self, matches: Callable[[dict[str, Any]], bool], timeout: float = PATIENCE) -> dict[str, Any]:
         """Return the first access-log record that matches, waiting for it."""
 
         def find() -> dict[str, Any] | None:
@@ -269,11 +267,11 @@ class GatewayProcess:
         """Its host and port, as a client's Host field names them."""
         return f"127.0.0.1:{self.port}"
 
-    def connect(self, timeout: float = 10.0, receive_buffer: int = 0) -> RawClient:
+    def connect(self, timeout: float = PATIENCE, receive_buffer: int = 0) -> RawClient:
         """Return a new connection to the public listener."""
         return RawClient(self.port, timeout=timeout, receive_buffer=receive_buffer)
 
-    def admin(self, path: str, timeout: float = 10.0) -> str:
+    def admin(self, path: str, timeout: float = PATIENCE) -> str:
         """Return the body of a GET on the admin listener; fails unless it is 200."""
         with RawClient(self.admin_port, timeout=timeout) as client:
             client.send(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.admin_port}\r\nConnection: close\r\n\r\n")

@@ -14,6 +14,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from aiohttp import web
 
+from tests.support.closing import cut_connections, stop_accepting
+from tests.support.ports import listen
+from tests.support.waiting import PATIENCE
+
 CLIENT_ID = "Iv1.0123456789abcdef"
 CLIENT_SECRET = "not a secret of anybody"
 OCTOCAT = {"login": "octocat", "id": 583231, "name": "The Octocat", "email": None, "type": "User", "site_admin": False}
@@ -51,13 +55,13 @@ class FakeGithub:
 
     def __enter__(self) -> FakeGithub:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -66,11 +70,14 @@ class FakeGithub:
         app.router.add_get("/api/v3/{path:.*}", self._api)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.port = runner.addresses[0][1]
+        listener = listen()
+        self.port = listener.getsockname()[1]
+        await web.SockSite(runner, listener).start()
         self._ready.set()
         await self._stop.wait()
+        await stop_accepting([listener])
         await runner.cleanup()
+        await cut_connections()
 
     def visit(self, location: str) -> str:
         """Agree at the page that the browser was sent to; return the path and query it is sent back to."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.gateway import GatewayProcess, gateway_config, route
+from tests.support.ports import free_port
 from tests.support.upstream import RecorderUpstream
 from tests.support.waiting import wait_for
 
@@ -18,17 +19,22 @@ HOSTS = (PUBLIC, WIKI, TENANT)
 def start_hosts(
     start_gateway: Callable[..., GatewayProcess], upstream: RecorderUpstream, scheme: str = "http", **more: Any
 ) -> GatewayProcess:
-    """Start it, then tell it its own address, which is known only once it listens."""
-    gateway = start_gateway(
+    """Start it with its own address in its configuration."""
+    port = free_port()
+    return start_gateway(
         gateway_config(
-            route("apps", "/", upstream.url, host=PUBLIC),
-            route("wiki", "/", upstream.url, host=WIKI),
-            route("tenants", "/", upstream.url, host="*.tenants.example.org"),
-            **{"public_url": f"{scheme}://{PUBLIC}", **more},
+            *routes_of(upstream),
+            **{"listen": f"127.0.0.1:{port}", "public_url": f"{scheme}://{PUBLIC}:{port}", **more},
         )
     )
-    reload(gateway, public_url=f"{scheme}://{PUBLIC}:{gateway.port}")
-    return gateway
+
+
+def routes_of(upstream: RecorderUpstream) -> list[dict[str, object]]:
+    return [
+        route("apps", "/", upstream.url, host=PUBLIC),
+        route("wiki", "/", upstream.url, host=WIKI),
+        route("tenants", "/", upstream.url, host="*.tenants.example.org"),
+    ]
 
 
 def reload(gateway: GatewayProcess, **more: Any) -> None:

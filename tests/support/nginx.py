@@ -12,7 +12,7 @@ from types import TracebackType
 
 from tests.support.certificates import make_certificate
 from tests.support.tools import tool
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 _CONFIG = """
 daemon off;
@@ -87,13 +87,13 @@ class Nginx:
                 stderr=log,
             )
         self._listener.close()
-        wait_for(self._answers, 10, "nginx to answer")
+        wait_for(self._answers, what="nginx to answer")
 
     def _answers(self) -> bool:
         assert self._process
         assert self._process.poll() is None, (self._directory / "nginx.log").read_text()
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as raw:
+            with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as raw:
                 self.client_tls().wrap_socket(raw, server_hostname="localhost").close()
         except OSError:
             return False
@@ -103,4 +103,4 @@ class Nginx:
         """Stop by its own pid."""
         if self._process:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""A running gateway that knows identity providers; its callback's address is known only once it listens."""
+"""A running gateway that knows identity providers, and they its callback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.messages import Truncated
+from tests.support.ports import free_port
 from tests.support.raw import RawClient
 from tests.support.upstream import RecorderUpstream
 from tests.support.waiting import wait_for
@@ -15,13 +16,18 @@ Entry = Mapping[str, Any]
 
 
 def start_with_providers(
-    start_gateway: Callable[..., GatewayProcess], upstream: RecorderUpstream, *entries: Entry, **more: Any
+    start_gateway: Callable[..., GatewayProcess],
+    upstream: RecorderUpstream,
+    *entries: Entry,
+    port: int = 0,
+    **more: Any,
 ) -> GatewayProcess:
-    """Start a gateway, then tell it its own address and the providers by a reload."""
-    config = gateway_config(route("app", "/", upstream.url), **more)
-    gateway = start_gateway(config)
-    tell_providers(gateway, *entries)
-    return gateway
+    """Start a gateway with these providers; ``port`` is that of `callback_at`, where they know it already."""
+    port = port or free_port()
+    address = {"listen": f"127.0.0.1:{port}", "public_url": f"http://localhost:{port}"}
+    config = gateway_config(route("app", "/", upstream.url), **{**address, **more})
+    config["login"] = {**config["login"], "oidc": [dict(entry) for entry in entries]}
+    return start_gateway(config)
 
 
 def tell_providers(gateway: GatewayProcess, *entries: Entry) -> None:
@@ -42,7 +48,12 @@ def url_of(gateway: GatewayProcess) -> str:
 
 def callback_of(gateway: GatewayProcess, provider: str = "sso") -> str:
     """Return the address that a provider leads back to."""
-    return f"{url_of(gateway)}/_gateway/oidc/{provider}/callback"
+    return callback_at(gateway.port, provider)
+
+
+def callback_at(port: int, provider: str = "sso") -> str:
+    """Return the same for a gateway that is yet to start."""
+    return f"http://localhost:{port}/_gateway/oidc/{provider}/callback"
 
 
 def _shows(gateway: GatewayProcess, links: Sequence[str]) -> bool:

@@ -26,6 +26,10 @@ from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from tests.support.closing import cut_connections, stop_accepting
+from tests.support.ports import listen
+from tests.support.waiting import PATIENCE
+
 SigningKey = RSAKey | ECKey | OKPKey
 Claims = dict[str, Any]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -103,18 +107,6 @@ def signed_with_public_key(claims: Claims, key: SigningKey) -> str:
     return f"{text}.{encoded(hmac.digest(key.as_pem(private=False), text.encode(), 'sha256'))}"
 
 
-async def _cut_the_rest(loop: asyncio.AbstractEventLoop) -> None:
-    """Cut what was accepted while the server closed: it knows nothing of that, and the loop is about to end."""
-    quiet = 0
-    while quiet < 5:
-        known = list(loop._transports.values())  # type: ignore[attr-defined]  # all that asyncio's own loop reads from
-        left = [transport for transport in known if not transport.is_closing()]
-        for transport in left:
-            transport.abort()
-        quiet = 0 if left else quiet + 1
-        await asyncio.sleep(0.01)
-
-
 class FakeProvider:
     """One provider. Its attributes are switches that tests set while it runs."""
 
@@ -163,13 +155,13 @@ class FakeProvider:
 
     def __enter__(self) -> FakeProvider:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     @property
     def issuer(self) -> str:
@@ -182,13 +174,14 @@ class FakeProvider:
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         # After a stop it comes back under the same address, as a provider does.
-        site = web.TCPSite(runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = runner.addresses[0][1]
+        listener = listen(self.port)
+        self.port = listener.getsockname()[1]
+        await web.SockSite(runner, listener).start()
         self._ready.set()
         await self._stop.wait()
+        await stop_accepting([listener])
         await runner.cleanup()
-        await _cut_the_rest(self._loop)
+        await cut_connections()
 
     def down(self) -> None:
         """Stop answering; the address stays."""
@@ -358,7 +351,7 @@ class FakeProvider:
         """Go to the authorization endpoint; return the path and query that the browser is sent back to."""
         parts = urlsplit(location)
         assert f"{parts.scheme}://{parts.netloc}" == self.issuer, location
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request("GET", f"{parts.path}?{parts.query}")
             response = connection.getresponse()

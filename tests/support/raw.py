@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 
 from tests.support.messages import Answer, ChunkedBody, Truncated, body_length, parse_answer_head
+from tests.support.waiting import PATIENCE
 
 
 class AnswerReader:
@@ -117,7 +118,7 @@ class RawClient(AnswerReader):
         self,
         port: int,
         *,
-        timeout: float = 10.0,
+        timeout: float = PATIENCE,
         source: str = "",
         receive_buffer: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -173,7 +174,7 @@ class RawClient(AnswerReader):
         self.closed_by_peer = self.closed_by_peer or not data
         return data
 
-    def is_closed(self, within: float = 5.0) -> bool:
+    def is_closed(self, within: float = PATIENCE) -> bool:
         """Tell whether the peer closes within so many seconds; what still arrives is dropped."""
         deadline = time.monotonic() + within
         try:
@@ -188,7 +189,7 @@ class RawClient(AnswerReader):
                 self.socket.settimeout(self.timeout)
         return False
 
-    def is_quiet(self, seconds: float = 0.3) -> bool:
+    def is_quiet(self, seconds: float = 0.5) -> bool:
         """Tell whether nothing arrives and nothing closes for so many seconds."""
         self.socket.settimeout(seconds)
         try:

@@ -7,10 +7,10 @@ import ipaddress
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +18,13 @@ import hiredis
 
 from gateway.core.redis_address import RedisAddress, Topology
 from tests.support.certificates import make_certificate
+from tests.support.ports import HOST, free_port
 from tests.support.tools import tool
+from tests.support.waiting import PATIENCE, wait_for
 
-HOST = "127.0.0.1"
-STARTED_WITHIN = 15.0
 SERVICE = "main"
 USER, PASSWORD = "gate", "correct horse/battery%staple"
 PREFIX = "gateway:"
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port = sock.getsockname()[1]
-        assert isinstance(port, int)
-        return port
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something, but not for ever."""
-    end = time.monotonic() + STARTED_WITHIN
-    while not condition():
-        assert time.monotonic() < end, f"not within {STARTED_WITHIN} s: {what}"
-        time.sleep(0.02)
 
 
 class RedisServer:
@@ -83,7 +66,7 @@ class RedisServer:
             self._process = subprocess.Popen(
                 [*command, *self._options], cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        until(self._answers, f"redis-server on {self.port}: {(self._directory / 'log').read_text()}")
+        wait_for(self._answers, what=f"redis-server on {self.port}: {(self._directory / 'log').read_text()}")
         return self
 
     def _answers(self) -> bool:
@@ -105,7 +88,7 @@ class RedisServer:
 
     def _ask(self, words: tuple[str | bytes | int, ...]) -> Any:
         if self._socket is None:
-            connection = socket.create_connection((HOST, self.port), timeout=5)
+            connection = socket.create_connection((HOST, self.port), timeout=PATIENCE)
             self._socket = self._tls.wrap_socket(connection, server_hostname=HOST) if self._tls else connection
             self._reader = hiredis.Reader()
             if self._login is not None:
@@ -208,8 +191,8 @@ def single(directory: Path, *options: str) -> Iterator[Servers]:
 
 
 @contextmanager
-def behind_sentinel(directory: Path) -> Iterator[Servers]:
-    """Run a primary, its replica, and a Sentinel that is quick to decide."""
+def behind_sentinel(directory: Path, *, decides_after: float = 0.5) -> Iterator[Servers]:
+    """Run a primary, its replica, and a Sentinel that takes a server for dead after some seconds of silence."""
     fast = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
     primary = RedisServer(directory, *fast)
     replica = RedisServer(directory, *fast, "--replicaof", HOST, str(primary.port))
@@ -219,7 +202,7 @@ def behind_sentinel(directory: Path) -> Iterator[Servers]:
         f"port {port}",
         f"bind {HOST}",
         f"sentinel monitor {SERVICE} {HOST} {primary.port} 1",
-        f"sentinel down-after-milliseconds {SERVICE} 500",
+        f"sentinel down-after-milliseconds {SERVICE} {decides_after * 1000:.0f}",
         f"sentinel failover-timeout {SERVICE} 3000",
         "loglevel warning",
     )
@@ -228,17 +211,18 @@ def behind_sentinel(directory: Path) -> Iterator[Servers]:
     address = RedisAddress(((HOST, port),), Topology.SENTINEL, SERVICE, prefix=PREFIX)
     servers = Servers(address, [primary], [replica, sentinel])
     with _running(servers):
-        until(lambda: _field(replica, "replication", "master_link_status") == "up", "the replica follows")
-        until(lambda: len(sentinel.do("SENTINEL", "REPLICAS", SERVICE)) == 1, "the Sentinel knows the replica")
+        wait_for(lambda: _field(replica, "replication", "master_link_status") == "up", what="the replica follows")
+        wait_for(lambda: len(sentinel.do("SENTINEL", "REPLICAS", SERVICE)) == 1, what="the Sentinel knows the replica")
         yield servers
 
 
 @contextmanager
-def cluster(directory: Path) -> Iterator[Servers]:
-    """Run a Cluster of three primaries."""
+def cluster(directory: Path, *, decides_after: float = 2.0) -> Iterator[Servers]:
+    """Run a Cluster of three primaries, which take one of them for dead after some seconds of silence."""
+    timeout = f"{decides_after * 1000:.0f}"
     nodes = [
         RedisServer(
-            directory, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port())
+            directory, "--cluster-enabled", "yes", "--cluster-node-timeout", timeout, "--cluster-port", str(free_port())
         )
         for _ in range(3)
     ]
@@ -251,7 +235,7 @@ def cluster(directory: Path) -> Iterator[Servers]:
             bus = own.split("@")[1].split(" ")[0].split(",")[0]
             nodes[0].do("CLUSTER", "MEET", HOST, node.port, bus)
         for node in nodes:
-            until(lambda node=node: b"cluster_state:ok" in node.do("CLUSTER", "INFO"), "the Cluster is complete")  # type: ignore[misc]
+            wait_for(partial(_is_complete, node), what="the Cluster is complete")
         yield servers
 
 
@@ -305,6 +289,10 @@ def _running(servers: Servers) -> Iterator[None]:
         yield
     finally:
         servers.kill()
+
+
+def _is_complete(node: RedisServer) -> bool:
+    return b"cluster_state:ok" in node.do("CLUSTER", "INFO")
 
 
 def _field(server: RedisServer, section: str, name: str) -> str:

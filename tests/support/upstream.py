@@ -18,8 +18,10 @@ from pathlib import Path
 from socket import IPPROTO_TCP, SO_LINGER, SOL_SOCKET, TCP_NODELAY
 from types import TracebackType
 
+from tests.support.closing import cut_connections, stop_accepting
 from tests.support.frames import CLOSE, PING, PONG, decode, encode
 from tests.support.messages import ChunkedBody, Malformed, Request, body_length, parse_request_head
+from tests.support.waiting import PATIENCE
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -118,13 +120,6 @@ class UpstreamConnection:
         self._writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
-    def drop(self) -> None:
-        """Forget the connection, with whatever is still unsent."""
-        transport = self._writer.transport
-        # One that was flushed and closed meanwhile must not be touched again.
-        if not transport.is_closing() or transport.get_write_buffer_size():
-            transport.abort()
-
     async def until_closed(self) -> bytes:
         """Read until the gateway closes; return what came."""
         pieces = []
@@ -189,13 +184,14 @@ class ScriptedUpstream:
     def start(self) -> None:
         """Start to listen."""
         self._thread.start()
-        assert self._ready.wait(10), "the upstream did not start"
+        assert self._ready.wait(PATIENCE), "the upstream did not start"
 
     def stop(self) -> None:
         """Cut every connection and end the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(PATIENCE)
+            assert not self._thread.is_alive(), "the upstream did not end"
 
     def received(self) -> bytes:
         """Return every byte of every connection so far."""
@@ -221,23 +217,22 @@ class ScriptedUpstream:
 
     async def _end(self) -> None:
         if self._server:
+            await stop_accepting(self._server.sockets)
             self._server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for connection in self.connections:
-            connection.drop()
-        await asyncio.sleep(0.01)
+        await cut_connections()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        if not self._unix_path:
-            writer.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         connection = UpstreamConnection(len(self.connections), reader, writer)
         self.connections.append(connection)
         try:
+            if not self._unix_path:
+                writer.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             await self.script(connection)
         except Malformed as error:
             self.violations.append(str(error))

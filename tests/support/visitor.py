@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from tests.support.messages import Answer
 from tests.support.raw import RawClient
 from tests.support.users import User
+from tests.support.waiting import PATIENCE
 
 PAGE = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
 PROGRAM = {"Accept": "application/json"}
@@ -60,7 +61,7 @@ class Visitor:
         target: str,
         headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         body: bytes = b"",
-        timeout: float = 10.0,
+        timeout: float = PATIENCE,
     ) -> Answer:
         """Send one request with the cookies, and keep those of the answer."""
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
@@ -81,10 +82,16 @@ class Visitor:
         """Send a GET."""
         return self.request("GET", target, headers)
 
-    def post(self, target: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Answer:
+    def post(
+        self,
+        target: str,
+        form: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        timeout: float = PATIENCE,
+    ) -> Answer:
         """Send a form as a browser does."""
         fields = {"Content-Type": "application/x-www-form-urlencoded", **PAGE, **(headers or {})}
-        return self.request("POST", target, fields, urlencode(form).encode())
+        return self.request("POST", target, fields, urlencode(form).encode(), timeout)
 
     def cookie_header(self) -> str:
         """Return the Cookie field's value."""

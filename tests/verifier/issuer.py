@@ -15,6 +15,7 @@ from gateway.core.session import Lifetimes, start_session
 from gateway.core.token_policy import TokenPolicy
 from gateway.signing.keys import Keys, advance, key_set, make_signer
 from gateway.signing.mint import TokenMint
+from tests.support.waiting import PATIENCE
 
 NOW = 1_800_000_000.0
 ISSUER = "https://gateway.example.com"
@@ -75,7 +76,7 @@ class KeyPage:
         class Answers(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 page.hosts.append(self.headers["Host"])
-                page.gate.wait(10)
+                page.gate.wait(PATIENCE)
                 self.send_response(page.status)
                 for name, value in page.headers.items():
                     self.send_header(name, value)
