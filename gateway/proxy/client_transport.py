@@ -21,8 +21,8 @@ class ClientTransport(asyncio.Protocol):
     """The writing side, the deadlines, and closing. Reading is `Downstream`."""
 
     __slots__ = (
-        "_closed", "_stalled", "_unsent", "_writable", "deadline", "lingering", "on_expire", "plane", "requests",
-        "scheme", "source", "stall_deadline", "transport", "write_paused",
+        "_closed", "_half_closed", "_stalled", "_unsent", "_writable", "deadline", "lingering", "on_expire", "plane",
+        "requests", "scheme", "source", "stall_deadline", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str) -> None:
@@ -42,6 +42,8 @@ class ClientTransport(asyncio.Protocol):
         self.lingering = False
         self._closed = False
         """Whether nothing can be written any more."""
+        self._half_closed = False
+        """Whether the client has closed its sending side."""
         self._unsent = 0
         self._stalled = False
         self._writable: asyncio.Future[None] | None = None
@@ -99,7 +101,8 @@ class ClientTransport(asyncio.Protocol):
     def linger(self) -> None:
         """Close so that the last answer arrives: stop sending, read on for a while (RFC 9112 §9.6).
 
-        A client that takes nothing of it is cut after the write stall time.
+        From a client that has closed its sending side nothing can come any more that would destroy it. One that takes
+        nothing of the answer is cut after the write stall time.
         """
         transport = self.transport
         if transport is None or self._closed:
@@ -109,7 +112,7 @@ class ClientTransport(asyncio.Protocol):
         self._unsent = transport.get_write_buffer_size()
         self.deadline = self.plane.now + self.plane.limits.linger_time
         self.on_expire = self._linger_over
-        if self.scheme == "http" and transport.can_write_eof():
+        if self.scheme == "http" and not self._half_closed and transport.can_write_eof():
             transport.write_eof()
         else:
             transport.close()

@@ -319,6 +319,7 @@ class Downstream(ClientTransport):
 
     def eof_received(self) -> bool:
         """Let a client that has closed its sending side have the answer under way, if it comes soon."""
+        self._half_closed = True
         if self.sink is not None:
             self.sink.upstream_closed(None)
             return False

@@ -8,9 +8,11 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from tests.conftest import StartGateway
 from tests.e2e.conftest import Site
+from tests.support.gateway import gateway_config, route
 from tests.support.messages import Request
-from tests.support.upstream import OK, UpstreamConnection
+from tests.support.upstream import OK, RecorderUpstream, UpstreamConnection
 from tests.support.waiting import PATIENCE, wait_for
 
 # --- connections ----------------------------------------------------------------------------------
@@ -301,3 +303,18 @@ def test_half_closed_client_still_gets_its_answer(site: Site) -> None:
         wait_for(lambda: site.upstream.seen("/half"))
         client.socket.shutdown(1)
         assert client.answer().status == 200
+
+
+def test_who_has_left_takes_no_place(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """Reading on after the last answer is for clients that may still send; one that has closed is let go at once."""
+    gateway = start_gateway(gateway_config(route("app", "/", recorder.url, public=True), limits={"linger_time": "1h"}))
+    for connection in ("keep-alive", "close"):
+        for shuts in (False, True):
+            with gateway.connect() as client:
+                client.send(f"GET /x HTTP/1.1\r\nHost: {gateway.authority}\r\nConnection: {connection}\r\n\r\n")
+                if shuts:
+                    client.socket.shutdown(1)
+                assert client.answer().status == 200
+    with gateway.connect():
+        pass
+    wait_for(lambda: "\ngateway_connections 0.0\n" in gateway.admin("/metrics"), what="the connections to go")
