@@ -33,7 +33,7 @@ class ClientTransport(asyncio.Protocol):
         """Requests taken so far."""
         self.deadline = NEVER
         """When `on_expire` is called, in loop time; one sweep looks at all connections."""
-        self.on_expire: Callable[[], None] = self.abort
+        self.on_expire: Callable[[], None] = _nothing
         self.stall_deadline = NEVER
         """When a client that takes nothing is cut; kept apart from `deadline`, which each phase sets anew."""
         self.source: Flow | None = None

@@ -82,6 +82,7 @@ class Downstream(ClientTransport):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start serving, or turn the client away if there are too many."""
         self.transport = transport  # type: ignore[assignment]
+        self.on_expire = self.abort
         plane = self.plane
         if not plane.admit(self):
             transport.write(plane.busy_answer())  # type: ignore[attr-defined]

@@ -220,8 +220,9 @@ class UpstreamConn(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell whoever waits."""
+        """Tell whoever waits; let go of the transport, which may lead back here."""
         self._end(error)
+        self.transport = None
 
     def _end(self, error: Exception | None) -> None:
         if self._ended:

@@ -26,13 +26,14 @@ from gateway.settings.load import load_settings
 from gateway.stores import make_store
 from tests.proxy.loopback import until
 from tests.support.gateway import new_key, route
-from tests.support.upstream import RecorderUpstream
+from tests.support.upstream import OK, RecorderUpstream
 
 CONNECTIONS = 5
 WEBSOCKET = (
     "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+CLOSES = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 GET = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 SAYS = {
     "nothing": "",
@@ -46,6 +47,7 @@ SAYS = {
     "nonsense": "\0\r\n\r\n",
     "a page that is not there": "GET /x HTTP/1.1\r\nHost: other.example\r\n\r\n",
     "a page for users": "GET /private HTTP/1.1\r\nHost: a\r\nCookie: session=v1.AAAA\r\n\r\n",
+    "an upstream that closes": "GET /closes HTTP/1.1\r\nHost: a\r\n\r\n",
     "an upstream that is down": "GET /down HTTP/1.1\r\nHost: a\r\n\r\n",
     "a WebSocket": WEBSOCKET,
 }
@@ -53,7 +55,7 @@ SAYS = {
 
 @pytest.fixture
 def recorder() -> Iterator[RecorderUpstream]:
-    with RecorderUpstream() as running:
+    with RecorderUpstream(lambda request: CLOSES if request.target == "/closes" else OK) as running:
         yield running
 
 
