@@ -203,7 +203,8 @@ def test_25_surplus_on_an_idle_connection(gateway: GatewayProcess, upstream: Hos
     upstream.on("/surplus", two)
     for _ in range(20):
         assert ask(gateway, "/surplus").body == b"ok"
-        time.sleep(0.03)
+        used = upstream.connections[upstream.seen("/surplus")[-1].connection]
+        wait_for(lambda used=used: used.ended, what="the connection with more than was asked for to be closed")  # type: ignore[misc]
         assert ask(gateway, "/next").body == b"ok"
 
 
