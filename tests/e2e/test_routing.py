@@ -44,7 +44,7 @@ def gateway(
         route("small", "/small", app.url, public=True, max_body="1KiB"),
         route("wiki", "/", app.url, host="wiki.example.com", public=True),
         route("wild", "/", other.url, host="*.example.com", public=True),
-        route("trusting", "/trusting", app.url, public=True, pass_headers=["X-Original-URL"]),
+        route("trusting", "/trusting", app.url, public=True, pass_headers=["X-Original-URL", "X-Forwarded-Protocol"]),
     )
     with GatewayProcess(tmp_path_factory.mktemp("routing"), config) as process:
         yield process
@@ -137,11 +137,11 @@ def test_route_headers(gateway: GatewayProcess, app: RecorderUpstream) -> None:
 
 def test_pass_headers(gateway: GatewayProcess, app: RecorderUpstream) -> None:
     """A header that is stripped elsewhere passes where a route names it, and nothing else with it."""
-    fields = (("X-Original-URL", "/a"), ("X-Rewrite-URL", "/b"))
+    fields = (("X-Original-URL", "/a"), ("X-Rewrite-URL", "/b"), ("X-Forwarded-Protocol", "ssl"))
     assert get(gateway, "/trusting/x", *fields).status == 200
-    assert (app.last().get("X-Original-URL"), app.last().get("X-Rewrite-URL")) == ("/a", None)
+    assert [app.last().get(name) for name, _ in fields] == ["/a", None, "ssl"]
     assert get(gateway, "/keep/x", *fields).status == 200
-    assert app.last().get("X-Original-URL") is None
+    assert [app.last().get(name) for name, _ in fields] == [None, None, None]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
