@@ -19,6 +19,22 @@ class Topology(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class RedisTimes:
+    """How long is waited for a Redis, in seconds."""
+
+    connect: float = 0.5
+    """For a connection, greeting included."""
+    call: float = 0.25
+    """For a reply; also how long a silence goes unnoticed, and news of changes with it."""
+    request: float = 0.5
+    """For all calls of one request together."""
+
+    def silence(self) -> float:
+        """Return after how long a silence the connection is made anew."""
+        return 4 * self.call
+
+
+@dataclass(frozen=True, slots=True)
 class RedisAddress:
     """Everything needed to connect; what opens it is kept out of its text."""
 
@@ -39,6 +55,7 @@ class RedisAddress:
     key: str | None = None
     prefix: str = "gateway:"
     """What the name of every key begins with."""
+    times: RedisTimes = RedisTimes()
 
     def __str__(self) -> str:
         """Return it for messages, without what opens it."""

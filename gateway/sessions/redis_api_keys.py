@@ -107,7 +107,7 @@ class RedisApiKeys:
     async def _records(self) -> dict[str, tuple[bytes, float | None]]:
         """Return every record with its last use, by id; take ids out of the index whose keys have ended."""
         await self._client.start_once()
-        until = self._client.deadline(MANY_TIME)
+        until = self._client.deadline(at_least=MANY_TIME)
         entries: dict[bytes, bytes] = await self._client.call(self._index, "HGETALL", self._index, until=until)
         used = {key_id.decode("ascii", "replace"): _seconds(at) for key_id, at in entries.items()}
         ids, records = list(used), list[bytes | None]()

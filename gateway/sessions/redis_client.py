@@ -15,12 +15,10 @@ from typing import Any, Protocol
 
 from gateway.core.redis_address import RedisAddress, Topology
 from gateway.errors import StoreUnavailable
-from gateway.sessions.redis_link import CONNECT_TIME, Late, Link, LinkParts, NotSent, Pace
+from gateway.sessions.redis_link import Late, Link, LinkParts, NotSent, Pace
 from gateway.sessions.redis_servers import Sentinels, SlotMap, node_of, read_slots, slot_of, tls_context
 from gateway.sessions.redis_wire import Connection, Disconnected, Greeting, Node, ReplyError, Then, Word, connect
 
-BUDGET = 0.5
-"""Seconds that all calls of one request may take together."""
 PAUSE = 0.05
 """Seconds before a server that was not ready is asked again."""
 WATCH_EVERY = 1.0
@@ -97,7 +95,7 @@ class RedisClient:
             primary=address.topology is Topology.SENTINEL,
         )
         probe = ("EXISTS", f"{address.prefix}probe")
-        self._parts = LinkParts(self, self._connect, pace, self.counts, probe)
+        self._parts = LinkParts(self, self._connect, pace, self.counts, address.times, probe)
         if address.topology is Topology.CLUSTER:
             self._tasks.append(loop.create_task(self._follow_slots(pace), name="redis slots"))
         elif address.topology is Topology.SENTINEL:
@@ -107,7 +105,7 @@ class RedisClient:
         else:
             self._add_link(None, address.nodes[0])
         with suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_TIME):
+            async with asyncio.timeout(address.times.connect):
                 await self._live.wait()
 
     async def start_once(self) -> None:
@@ -126,7 +124,7 @@ class RedisClient:
         return link
 
     async def _connect(self, node: Node, push: Callable[[list[Any]], None]) -> Connection:
-        return await connect(node, self._tls, self._greeting, push, limit=CONNECT_TIME)
+        return await connect(node, self._tls, self._greeting, push, limit=self.address.times.connect)
 
     # What links tell
 
@@ -186,7 +184,7 @@ class RedisClient:
             try:
                 if not await self._ask_for_slots():
                     nodes = dict.fromkeys([*self._slots.primaries(), *self.address.nodes])
-                    await read_slots(nodes, self._tls, greeting, self._slots, pace)
+                    await read_slots(nodes, self._tls, greeting, self._slots, pace, self.address.times)
             except NotSent as error:
                 self.counts["errors_connect"] += 1
                 _log.log(logging.WARNING if str(error) != said else logging.DEBUG, "redis: %s", error)
@@ -225,9 +223,9 @@ class RedisClient:
 
     # Commands
 
-    def deadline(self, budget: float = BUDGET) -> float:
-        """Return by when all calls of a request must be answered."""
-        return asyncio.get_running_loop().time() + budget
+    def deadline(self, *, at_least: float = 0.0) -> float:
+        """Return by when all calls of a request must be answered; ``at_least`` is for what asks about many things."""
+        return asyncio.get_running_loop().time() + max(self.address.times.request, at_least)
 
     async def call(
         self, key: str, *words: Word, until: float, then: Then | None = None, repeatable: bool = True
@@ -281,7 +279,7 @@ class RedisClient:
                 return link
             self._turn.set()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(min(until, self.deadline(BUDGET / 2))):
+                async with asyncio.timeout_at(min(until, self.deadline() - self.address.times.request / 2)):
                     await self._known.wait()
         raise NotSent("no server of the Cluster is known for the key")
 

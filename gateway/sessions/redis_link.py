@@ -14,14 +14,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.core.redis_address import RedisTimes
 from gateway.sessions.redis_wire import Connection, Disconnected, Node, NotPrimary, Overrun, ReplyError, Then, Word
 
-CALL_TIME = 0.25
-"""Seconds a reply may take."""
-CONNECT_TIME = 0.5
-"""Seconds a connection may take, greeting included."""
-GIVE_UP_TIME = 1.0
-"""Seconds of silence after which a connection is dropped and made anew."""
 HEARTBEAT = 0.5
 """Seconds between two questions whether the server is in order."""
 LOOK_EVERY = 0.1
@@ -83,6 +78,7 @@ class LinkParts:
     connect: Callable[[Node, Callable[[list[Any]], None]], Awaitable[Connection]]
     pace: Pace
     counts: Counter[str]
+    times: RedisTimes
     probe: tuple[Word, ...]
     """A command that a server in order answers without an error."""
 
@@ -93,6 +89,7 @@ class Link:
     def __init__(self, resolve: Callable[[], Awaitable[Node]], parts: LinkParts, name: str) -> None:
         self._resolve = resolve
         self._parts = parts
+        self._times = parts.times
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._up = asyncio.Event()
@@ -125,7 +122,7 @@ class Link:
         if self.is_open():
             raise NotSent("the server does not answer")
         try:
-            async with asyncio.timeout_at(min(until, self._loop.time() + CALL_TIME)):
+            async with asyncio.timeout_at(min(until, self._loop.time() + self._times.call)):
                 if self._connection is None:
                     await self._up.wait()
         except TimeoutError:
@@ -140,7 +137,7 @@ class Link:
         except Overrun:
             self._parts.counts["errors_overrun"] += 1
             raise NotSent("too many commands wait for the server") from None
-        timer = self._loop.call_at(min(until, self._loop.time() + CALL_TIME), self._expire, reply)
+        timer = self._loop.call_at(min(until, self._loop.time() + self._times.call), self._expire, reply)
         try:
             found = await reply
         except Late:
@@ -220,12 +217,12 @@ class Link:
             await asyncio.wait((connection.lost,), timeout=LOOK_EVERY)
             await asyncio.sleep(SECOND_LOOK)
             now, since = self._loop.time(), connection.waits_since()
-            if since is None or now - since < CALL_TIME:
+            if since is None or now - since < self._times.call:
                 # Also where other replies come: a server may answer, and have nothing to say but errors.
                 if now >= probe_at:
                     probe_at = now + HEARTBEAT
                     connection.send(*self._parts.probe, then=self._in_order).add_done_callback(self._probed)
-            elif now - since > GIVE_UP_TIME:
+            elif now - since > self._times.silence():
                 self._failed("errors_timeout")
                 return
             else:
@@ -254,7 +251,7 @@ class Link:
             self.heard = connection.heard
         if self._late:
             since = connection.waits_since()
-            if since is None or self._loop.time() - since < CALL_TIME:
+            if since is None or self._loop.time() - since < self._times.call:
                 self._failures = 0
                 self._set_late(late=False)
 

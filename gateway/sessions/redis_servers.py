@@ -8,8 +8,8 @@ from binascii import crc_hqx
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.core.redis_address import RedisAddress
-from gateway.sessions.redis_link import CALL_TIME, CONNECT_TIME, NotSent, Pace
+from gateway.core.redis_address import RedisAddress, RedisTimes
+from gateway.sessions.redis_link import NotSent, Pace
 from gateway.sessions.redis_wire import Connection, Disconnected, Greeting, Node, NotPrimary, ReplyError, connect
 
 SLOTS = 16384
@@ -41,6 +41,7 @@ class Sentinels:
 
     def __init__(self, address: RedisAddress, tls: ssl.SSLContext | None, pace: Pace) -> None:
         self._nodes = list(address.nodes)
+        self._times = address.times
         self._service = address.service
         self._greeting = Greeting(address.sentinel_username, address.sentinel_password)
         self._tls = tls
@@ -70,9 +71,9 @@ class Sentinels:
         connection = self._connections.get(node)
         if connection is None or connection.lost.done():
             await self._pace.wait()
-            connection = await connect(node, self._tls, self._greeting, _ignore, limit=CONNECT_TIME)
+            connection = await connect(node, self._tls, self._greeting, _ignore, limit=self._times.connect)
             self._connections[node] = connection
-        async with asyncio.timeout(CALL_TIME):
+        async with asyncio.timeout(self._times.call):
             found = await connection.send("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
         return (found[0].decode(), int(found[1])) if found else None
 
@@ -123,16 +124,21 @@ def node_of(host: bytes | str | None, port: int | str, asked: Node) -> Node:
 
 
 async def read_slots(
-    nodes: Iterable[Node], tls: ssl.SSLContext | None, greeting: Greeting, slots: SlotMap, pace: Pace
+    nodes: Iterable[Node],
+    tls: ssl.SSLContext | None,
+    greeting: Greeting,
+    slots: SlotMap,
+    pace: Pace,
+    times: RedisTimes,
 ) -> None:
     """Read the map from the first of ``nodes`` that tells it. Raises NotSent where none does."""
     said = "no server of the Cluster answers"
     for node in nodes:
         await pace.wait()
         try:
-            connection = await connect(node, tls, greeting, _ignore, limit=CONNECT_TIME)
+            connection = await connect(node, tls, greeting, _ignore, limit=times.connect)
             try:
-                async with asyncio.timeout(CALL_TIME):
+                async with asyncio.timeout(times.call):
                     slots.read(await connection.send("CLUSTER", "SLOTS"), node)
             finally:
                 connection.abort()

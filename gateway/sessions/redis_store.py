@@ -164,7 +164,7 @@ class RedisStore:
         return await finish(self._list(self._index.key_of(user)), "list sessions")
 
     async def _list(self, index_key: str) -> Summaries:
-        until, now = self._client.deadline(MANY_TIME), self._clock()
+        until, now = self._client.deadline(at_least=MANY_TIME), self._clock()
         entries = await self._index.read(index_key, until)
         there = await self._there([summary.handle for summary in entries.summaries], until)
         # An entry is written before its record: one that has just begun is not cleared away.
@@ -306,7 +306,7 @@ class RedisStore:
         await finish(self._end_user(user, now), "end the sessions of a user")
 
     async def _end_user(self, user: str, now: float) -> None:
-        until = self._client.deadline(MANY_TIME)
+        until = self._client.deadline(at_least=MANY_TIME)
         await self._delete(await self._index.end(self._index.key_of(user), now, until), until)
 
     async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
@@ -318,7 +318,7 @@ class RedisStore:
         return await finish(self._end_logins(wanted, now), "end the sessions of a login")
 
     async def _end_logins(self, marks: set[str], now: float) -> int:
-        until = self._client.deadline(MANY_TIME)
+        until = self._client.deadline(at_least=MANY_TIME)
         keys = [self._index.key_of_login(mark) for mark in marks]
         found = await asyncio.gather(*(self._index.end(key, now, until) for key in keys))
         handles = sorted(set().union(*found))
@@ -333,16 +333,20 @@ class RedisStore:
 
     async def _end_all(self, now: float) -> None:
         deadline = self._client.deadline
+
+        def soon() -> float:
+            return deadline(at_least=MANY_TIME)
+
         await self._index.end_everybody(now, deadline())
         kept: set[str] = set()
         async for keys in self._client.scan(self._index.pattern):
             for key in keys:
-                await self._delete(await self._index.end(key, now, deadline(MANY_TIME)), deadline(MANY_TIME))
+                await self._delete(await self._index.end(key, now, soon()), soon())
                 kept |= {summary.handle for summary in (await self._index.read(key, deadline())).summaries}
         # Records that no index knows, as where that was lost.
         async for keys in self._client.scan(f"{self._prefix}*"):
             handles = [key[len(self._prefix) :] for key in keys]
-            await self._delete([handle for handle in handles if handle not in kept], deadline(MANY_TIME))
+            await self._delete([handle for handle in handles if handle not in kept], soon())
 
     # Keeping
 

@@ -13,7 +13,7 @@ from gateway.core.peer import TrustedProxies
 from gateway.core.policy import Allow, Rule
 from gateway.core.programs import Introspector, TokenIssuer
 from gateway.core.provider import Provider
-from gateway.core.redis_address import RedisAddress
+from gateway.core.redis_address import RedisAddress, RedisTimes
 from gateway.core.route import Route
 from gateway.core.session import Lifetimes
 from gateway.core.token_policy import TokenPolicy
@@ -144,6 +144,7 @@ class Builder:
             certificate=cert,
             key=key,
             prefix=part.prefix,
+            times=RedisTimes(part.timeout.connect, part.timeout.call, part.timeout.request),
         )
 
     def _route(self, index: int, route: RoutePart) -> Route:

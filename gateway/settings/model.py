@@ -48,6 +48,17 @@ class CookiePart(Part):
     """Bytes of all its parts together; a login whose session is larger fails."""
 
 
+class RedisTimeoutPart(Part):
+    """How long is waited for a Redis."""
+
+    connect: f.Duration = default("500ms")
+    """For a connection, TLS and login included."""
+    call: f.Duration = default("250ms")
+    """For a reply; also for how long silence goes unnoticed, and with it that a session was ended elsewhere."""
+    request: f.Duration = default("500ms")
+    """For all calls of one request; beyond: 503."""
+
+
 class RedisPart(Part):
     """What the URL of a Redis does not say."""
 
@@ -67,6 +78,7 @@ class RedisPart(Part):
     """PEM file of the key that belongs to ``cert``."""
     prefix: f.KeyPrefix = "gateway:"
     """What the names of all keys begin with."""
+    timeout: RedisTimeoutPart = default({})
 
 
 class SessionPart(Part):

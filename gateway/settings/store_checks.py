@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from gateway.core.redis_address import Topology
 from gateway.settings.document import Found
-from gateway.settings.model import Config, RedisPart
+from gateway.settings.model import Config, RedisPart, RedisTimeoutPart
 from gateway.settings.validation import Draft
 
+LONGEST_WAIT = 10.0
+"""Seconds that may be waited for a Redis at most."""
 _FILES = ("ca", "cert", "key")
 
 
@@ -19,7 +21,8 @@ def check_store(draft: Draft[Config]) -> Iterator[Found]:
     address, part = draft.config.session.store, draft.config.session.redis
     path = ("session", "redis")
     if isinstance(address, str):
-        given = [name for name, info in RedisPart.model_fields.items() if getattr(part, name) != info.default]
+        default = RedisPart()
+        given = [name for name in RedisPart.model_fields if getattr(part, name) != getattr(default, name)]
         if given:
             yield Found((*path, given[0]), f"has no effect: session.store is `{address}`", at_key=True)
         return
@@ -31,6 +34,18 @@ def check_store(draft: Draft[Config]) -> Iterator[Found]:
     elif (part.cert is None) != (part.key is None):
         given_one, wanted = ("key", "cert") if part.cert is None else ("cert", "key")
         yield Found((*path, given_one), f"needs session.redis.{wanted} too", at_key=True)
+    yield from _check_times(part)
+
+
+def _check_times(part: RedisPart) -> Iterator[Found]:
+    """Hold the time in which an ending elsewhere may go unnoticed to seconds, and one call within a request's."""
+    times, path = part.timeout, ("session", "redis", "timeout")
+    for name in RedisTimeoutPart.model_fields:
+        if getattr(times, name) > LONGEST_WAIT:
+            yield Found((*path, name), f"is over {LONGEST_WAIT:g}s: requests would pile up while Redis is silent")
+            return
+    if times.call > times.request:
+        yield Found((*path, "call"), "is longer than session.redis.timeout.request, which holds it")
 
 
 def _check_names(part: RedisPart, in_url: str, topology: Topology) -> Iterator[Found]:

@@ -69,7 +69,7 @@ async def rig(start_site: StartSite, provider: FakeProvider) -> Rig:
 
 
 @pytest.fixture
-async def world(provider: FakeProvider, tmp_path: Path, patient_redis: None) -> AsyncIterator[World]:
+async def world(provider: FakeProvider, tmp_path: Path) -> AsyncIterator[World]:
     """Gateways without pages that refresh logins at the provider."""
     found = World(provider, tmp_path)
     yield found

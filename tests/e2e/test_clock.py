@@ -12,9 +12,8 @@ import pytest
 
 from tests.conftest import StartGateway
 from tests.support.clock import SetClock
-from tests.support.gateway import GatewayProcess, gateway_config, route
-from tests.support.ports import HOST
-from tests.support.redis_server import PREFIX, Servers
+from tests.support.gateway import GatewayProcess, gateway_config, new_key, route
+from tests.support.redis_server import PREFIX, Servers, session_part
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 from tests.support.visitor import PROGRAM, Visitor, logged_in
@@ -54,9 +53,10 @@ def stage(
     redis_single: Servers,
     clock: SetClock,
 ) -> Stage:
-    store = f"redis://{HOST}:{redis_single.port}" if request.param == "redis" else request.param
     config = gateway_config(route("app", "/", recorder.url), workers=2)
-    config["session"] |= {"store": store, "idle": "30m", "lifetime": f"{LIFETIME}s"}
+    config["session"] |= {"store": request.param, "idle": "30m", "lifetime": f"{LIFETIME}s"}
+    if request.param == "redis":
+        config["session"] |= session_part(redis_single.address, new_key())
 
     def records() -> list[int]:
         return [int(redis_single.do(name, "PTTL", name)) for name in redis_single.names(f"{PREFIX}s:*")]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from tests.conftest import StartGateway
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, new_key
 from tests.support.hosts_site import HOSTS, PUBLIC, TENANT, WIKI, reload, start_hosts
 from tests.support.messages import Answer
 from tests.support.oidc_site import audited, only_audited
-from tests.support.redis_server import Servers
+from tests.support.redis_server import Servers, session_part
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 from tests.support.visitor import PAGE, PROGRAM, Visitor
@@ -62,11 +63,10 @@ STORES = ("cookie", "sqlite", "redis")
 def gateway(
     request: pytest.FixtureRequest, start_gateway: StartGateway, recorder: RecorderUpstream
 ) -> Iterator[GatewayProcess]:
-    store = request.param
-    if store == "redis":
+    session: dict[str, Any] = {"keys": [new_key()], "store": request.param}
+    if request.param == "redis":
         servers: Servers = request.getfixturevalue("redis_single")
-        store = f"redis://127.0.0.1:{servers.port}/0"
-    session = {"keys": [secrets.token_urlsafe(32)], "store": store}
+        session = session_part(servers.address, new_key())
     running = start_hosts(start_gateway, recorder, session=session, workers=2)
     yield running
     running.assert_no_traceback()

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
 from gateway.core.identity import Identity
-from gateway.core.redis_address import RedisAddress, Topology
+from gateway.core.redis_address import RedisAddress, RedisTimes
 from gateway.core.session import Lifetimes, start_session
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.redis_client import RedisClient
@@ -27,7 +26,7 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.gateway import Config, GatewayProcess, gateway_config, new_key, route
 from tests.support.messages import Answer
 from tests.support.ports import HOST
-from tests.support.redis_server import PREFIX, Servers, behind_sentinel, through
+from tests.support.redis_server import PATIENT, PREFIX, Servers, behind_sentinel, session_part, through
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB
 from tests.support.visitor import PAGE, PROGRAM, Visitor, logged_in
@@ -40,20 +39,12 @@ docs/redis.md); a client without limits of its own takes more than a minute."""
 
 def config_of(address: RedisAddress, upstream: str, key: str, **session: object) -> Config:
     """Return a configuration with its sessions at an address, as an operator writes it."""
-    scheme = ("rediss" if address.tls else "redis") + (
-        "" if address.topology is Topology.SINGLE else f"+{address.topology.value}"
-    )
-    login = f"{quote(address.username)}:{quote(address.password, safe='')}@" if address.password else ""
-    nodes = ",".join(f"{host}:{port}" for host, port in address.nodes)
-    url = f"{scheme}://{login}{nodes}" + (f"/{address.service}" if address.service else "")
     config = gateway_config(
         route("app", "/", upstream),
         route("open", "/open", upstream, public=True),
         route("strict", "/strict", upstream, store_grace="0s"),
     )
-    files = {"ca": address.ca, "cert": address.certificate, "key": address.key}
-    redis = {name: file for name, file in files.items() if file}
-    config["session"] = {"keys": [key], "store": url, "redis": redis, **session}
+    config["session"] = session_part(address, key, **session)
     return config
 
 
@@ -104,9 +95,9 @@ StartStage = Callable[..., Stage]
 def start_stage(
     start_gateway: StartGateway, recorder: RecorderUpstream, redis_single: Servers, proxy: FaultProxy
 ) -> StartStage:
-    def start(**session: object) -> Stage:
+    def start(times: RedisTimes | None = None, **session: object) -> Stage:
         key = new_key()
-        behind = config_of(through(redis_single.address, proxy.port), recorder.url, key, **session)
+        behind = config_of(through(redis_single.address, proxy.port, times=times), recorder.url, key, **session)
         beside = start_gateway(config_of(redis_single.address, recorder.url, key))
         return Stage(start_gateway(behind), beside, proxy, redis_single, key)
 
@@ -237,6 +228,15 @@ def test_half_an_answer_and_resets_cost_nobody_a_request(stage: Stage) -> None:
         assert cold.get("/x", PROGRAM).status == 200
 
 
+def test_a_redis_that_is_far_away_is_waited_for_as_configured(start_stage: StartStage) -> None:
+    """By default it would be silent; with more time every session is found."""
+    stage = start_stage(PATIENT)
+    cold = stage.cold()
+    stage.proxy.delay = 1.0
+    answer, took = timed(cold)
+    assert (answer.status, took > 1.0) == (200, True)
+
+
 def test_grace_is_configurable(start_stage: StartStage) -> None:
     """With 0s nobody goes on."""
     stage = start_stage(grace="0s")
@@ -328,7 +328,7 @@ def test_another_keys_value(stage: Stage) -> None:
 def test_requests_that_go_away(start_stage: StartStage, recorder: RecorderUpstream) -> None:
     """Ten thousand clients that leave while Redis is asked: nobody gets another's answer, no connection is left."""
     # One session fits into memory, so nearly every request asks Redis.
-    stage = start_stage(memory=1)
+    stage = start_stage(PATIENT, memory=1)
     visitors = {user.user: stage.elsewhere(logged_in(stage.beside, user)) for user in (ALICE, BOB)}
     assert [visitor.get("/x", PROGRAM).status for visitor in visitors.values()] == [200, 200]
     connections, accepted = stage.proxy.connections(), len(stage.proxy.accepted)
@@ -376,7 +376,6 @@ def status_with(stage: Stage, token: str) -> int:
     return visitor.get("/x", PROGRAM).status
 
 
-@pytest.mark.usefixtures("patient_redis")
 def test_hosts_whose_clocks_differ(stage: Stage) -> None:
     """A minute is leeway; no session lives longer in Redis than it may, nor has it a negative time."""
     for ahead, status in ((0.0, 200), (45.0, 200), (-90.0, 200), (90.0, 401), (3600.0, 401)):
@@ -386,7 +385,6 @@ def test_hosts_whose_clocks_differ(stage: Stage) -> None:
     assert all(0 < stage.servers.do(name, "PTTL", name) <= Lifetimes().idle * 1000 for name in names)
 
 
-@pytest.mark.usefixtures("patient_redis")
 def test_a_record_of_a_newer_version(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """During a rolling upgrade it is a login, not an error."""
     assert status_with(stage, asyncio.run(_stored(stage, 0.0))) == 200

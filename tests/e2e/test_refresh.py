@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartGateway
-from tests.e2e.test_redis import config_of
 from tests.e2e.test_websocket import frames, handshake
 from tests.support.browser import OpenContext
 from tests.support.certified import CLIENT_ID, CLIENT_SECRET, CertifiedProvider, client
@@ -23,7 +22,7 @@ from tests.support.gateway import GatewayProcess, new_key, route
 from tests.support.messages import Answer
 from tests.support.oidc_site import audited, callback_at, only_audited, start_with_providers, url_of
 from tests.support.ports import free_port
-from tests.support.redis_server import Servers
+from tests.support.redis_server import Servers, session_part
 from tests.support.upstream import RecorderUpstream
 from tests.support.visitor import PAGE, PROGRAM, Visitor
 from tests.support.waiting import wait_for
@@ -94,7 +93,7 @@ def make(
             session: dict[str, Any] = {"store": store, "keys": [new_key()]}
             if store == "redis":
                 servers: Servers = request.getfixturevalue("redis_single")
-                session = config_of(servers.address, recorder.url, new_key())["session"]
+                session = session_part(servers.address, new_key())
             routes = [
                 route("wiki", "/ws", recorder.url, allow={"groups": ["wiki"]}),
                 route("open", "/open", recorder.url, public=True),

@@ -14,10 +14,10 @@ from gateway_verify import Identity, NotVerified, Verifier
 from gateway_verify.token import parse
 
 from tests.conftest import StartGateway
-from tests.support.gateway import Config, GatewayProcess, gateway_config, route
+from tests.support.gateway import Config, GatewayProcess, gateway_config, new_key, route
 from tests.support.messages import Answer
 from tests.support.oidc_site import only_audited
-from tests.support.redis_server import Servers
+from tests.support.redis_server import Servers, session_part
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB
 from tests.support.visitor import Visitor, logged_in
@@ -299,8 +299,7 @@ def test_hosts_that_share_a_redis_share_the_keys(
 ) -> None:
     """Two hosts start at once, each with a folder of its own; a token of one is verified with the keys of the other."""
     config = config_for(recorder)
-    node = redis_single.address.nodes[0]
-    config["session"]["store"] = f"redis://{node[0]}:{node[1]}/0"
+    config["session"] = session_part(redis_single.address, new_key())
     one, two = start_gateway(config), start_gateway(config)
     wait_for(lambda: len(jwks_or_none(one)) == 1 and jwks_or_none(one) == jwks_or_none(two), what="the same keys")
     token = token_of(logged_in(one, ALICE), recorder)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.conftest import StartGateway
 from tests.e2e.test_handover import TAB, Person
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, new_key
 from tests.support.hosts_site import PUBLIC, TENANT, WIKI, routes_of, start_hosts
 from tests.support.messages import Answer
 from tests.support.oidc_site import audited
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, asked_for
-from tests.support.redis_server import Servers
+from tests.support.redis_server import Servers, session_part
 from tests.support.upstream import RecorderUpstream
 from tests.support.waiting import wait_for
 
@@ -32,11 +32,10 @@ def provider() -> Iterator[FakeProvider]:
 def gateway(
     request: pytest.FixtureRequest, start_gateway: StartGateway, recorder: RecorderUpstream, provider: FakeProvider
 ) -> Iterator[GatewayProcess]:
-    store = request.param
-    if store == "redis":
+    session: dict[str, Any] = {"keys": [new_key()], "store": request.param}
+    if request.param == "redis":
         servers: Servers = request.getfixturevalue("redis_single")
-        store = f"redis://127.0.0.1:{servers.port}/0"
-    session = {"keys": [secrets.token_urlsafe(32)], "store": store}
+        session = session_part(servers.address, new_key())
     entry = {"id": "sso", "issuer": provider.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     routes = [{**route, "step_up": {"acr_values": ["mfa"]}} for route in routes_of(recorder)]
     routes[0]["step_up"] = None

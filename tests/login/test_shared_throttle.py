@@ -28,10 +28,6 @@ def make(servers: Servers, clock: Clock, *ports: int) -> SharedThrottle:
 class OnRedis(SharedThrottleContract):
     servers: Servers
 
-    @pytest.fixture(autouse=True)
-    def wait_for_redis(self, patient_redis: None) -> None:
-        """Count however slow the machine is."""
-
     async def start(self, directory: Path, clock: Clock) -> LoginThrottle:
         return make(self.servers, clock)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 import pytest
 
@@ -13,7 +12,7 @@ from gateway.control.once import MemoryOnce, Once
 from gateway.errors import StoreUnavailable
 from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.redis_once import CLAIMED, RedisOnce
-from tests.support.redis_server import PREFIX, Servers
+from tests.support.redis_server import PREFIX, Servers, through
 from tests.support.waiting import wait_until
 
 NOW = 1_800_000_000.0
@@ -78,7 +77,7 @@ async def test_in_redis_a_name_goes_by_itself(redis_single: Servers) -> None:
 
 
 async def test_without_redis_nothing_is_used_up(single_server: Servers) -> None:
-    once = RedisOnce(RedisClient(replace(single_server.address, nodes=(("127.0.0.1", 1),))))
+    once = RedisOnce(RedisClient(through(single_server.address, 1)))
     for call in (once.use_up("x", NOW, NOW), once.keep("x", NOW, NOW), once.give_back("x")):
         with pytest.raises(StoreUnavailable):
             await call

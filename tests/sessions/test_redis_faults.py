@@ -7,14 +7,15 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from gateway.core.identity import Identity
+from gateway.core.redis_address import RedisTimes
 from gateway.errors import BadToken, StoreUnavailable
-from gateway.sessions import redis_link
 from gateway.sessions.records import new_token
 from gateway.sessions.redis_link import FAILURES_TO_OPEN
 from gateway.sessions.redis_store import RedisStore
@@ -23,7 +24,7 @@ from tests.sessions.contract import BOB, World, eventually
 from tests.sessions.redis_stores import make_redis_store, never
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import PREFIX, Servers, single, through
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import wait_until
 
 SOON = 15.0
 """Seconds within which a request that needs Redis is answered: half a one where the machine is free."""
@@ -73,16 +74,28 @@ def proxy(redis_single: Servers) -> Iterator[FaultProxy]:
         yield proxy
 
 
+StartStage = Callable[[RedisTimes], Awaitable[Stage]]
+
+
 @pytest.fixture
-async def stage(redis_single: Servers, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[Stage]:
-    world = World(tmp_path, never)
-    store = make_redis_store(world, through(redis_single.address, proxy.port))
-    beside = make_redis_store(world, redis_single.address)
-    await store.start()
-    await beside.start()
-    yield Stage(world, proxy, store, beside, redis_single)
-    await store.close()
-    await beside.close()
+async def start_stage(redis_single: Servers, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[StartStage]:
+    async with AsyncExitStack() as stack:
+
+        async def start(times: RedisTimes) -> Stage:
+            world = World(tmp_path, never)
+            store = make_redis_store(world, through(redis_single.address, proxy.port, times=times))
+            beside = make_redis_store(world, redis_single.address)
+            for each in (store, beside):
+                await each.start()
+                stack.push_async_callback(each.close)
+            return Stage(world, proxy, store, beside, redis_single)
+
+        yield start
+
+
+@pytest.fixture
+async def stage(start_stage: StartStage) -> Stage:
+    return await start_stage(RedisTimes())
 
 
 async def timed(call: Awaitable[object]) -> float:
@@ -196,9 +209,9 @@ async def test_half_an_answer_is_none(stage: Stage) -> None:
     assert (await stage.load(cold)).session == cold.session
 
 
-async def test_a_stall_that_ends_costs_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stall_that_ends_costs_nothing(start_stage: StartStage) -> None:
     """A server that was silent for a moment, and then goes on, has missed no change: memory is right again."""
-    monkeypatch.setattr(redis_link, "GIVE_UP_TIME", PATIENCE)
+    stage = await start_stage(RedisTimes(call=2.0, request=2.0))
     warm = await stage.warm()
     connects = len(stage.proxy.accepted)
     stage.servers.primaries[0].signal(signal.SIGSTOP)

@@ -17,9 +17,7 @@ from gateway.sessions.redis_store import RedisStore
 from tests.sessions.contract import BOB, World, eventually
 from tests.sessions.redis_stores import make_redis_store, never
 from tests.support.fault_proxy import FaultProxy
-from tests.support.redis_server import PREFIX, Servers, through
-
-pytestmark = pytest.mark.usefixtures("patient_redis")
+from tests.support.redis_server import PATIENT, PREFIX, Servers, through
 
 TOLD_WITHIN = 2.0
 """Seconds, in the middle of many, after which a session that was ended on one host is refused on another."""
@@ -187,7 +185,7 @@ async def test_what_was_missed_is_not_believed(servers: Servers, tmp_path: Path)
 async def _missed(servers: Servers, tmp_path: Path, proxy: FaultProxy | None) -> None:
     world = World(tmp_path, never)
     beside = make_redis_store(world, servers.address)
-    store = make_redis_store(world, through(servers.address, proxy.port) if proxy else servers.address)
+    store = make_redis_store(world, through(servers.address, proxy.port, times=PATIENT) if proxy else servers.address)
     await beside.start()
     await store.start()
     ended, kept = await beside.save(world.begin()), await beside.save(world.begin(BOB))

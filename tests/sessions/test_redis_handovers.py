@@ -13,7 +13,7 @@ from gateway.sessions.handovers import Handover, key_of
 from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.redis_handovers import RedisHandovers
 from gateway.sessions.seal import KeyRing
-from tests.support.redis_server import PREFIX, Servers
+from tests.support.redis_server import PREFIX, Servers, through
 
 ONE = Handover("s1.token-of-the-session", "wiki.example.org", "b" * 43, "/page?ä=1")
 KEYS = (b"k" * 32,)
@@ -85,7 +85,7 @@ async def test_after_a_change_of_keys_it_is_still_taken(redis_single: Servers, m
 
 
 async def test_without_redis_nothing_is_known(make: Make, single_server: Servers, tmp_path: object) -> None:
-    gone = single_server.address.__class__(nodes=(("127.0.0.1", 1),))
+    gone = through(single_server.address, 1)
     nowhere = RedisHandovers(RedisClient(gone), KeyRing(KEYS, os.urandom))
     with pytest.raises(StoreUnavailable):
         await nowhere.put("code", ONE)

@@ -13,8 +13,6 @@ from tests.sessions.contract import RecordStoreContract, World
 from tests.sessions.redis_stores import make_redis_store
 from tests.support.redis_server import ACL, PREFIX, Servers
 
-pytestmark = pytest.mark.usefixtures("patient_redis")
-
 
 class RedisContract(RecordStoreContract):
     """The whole contract, and what Redis holds."""

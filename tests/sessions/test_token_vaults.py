@@ -21,7 +21,7 @@ from gateway.sessions.redis_vault import RedisTokenVault
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.sqlite_vault import SqliteTokenVault
 from gateway.sessions.token_vault import KeptLogin, TokenVault, open_kept, seal_kept
-from tests.support.redis_server import PREFIX, Servers
+from tests.support.redis_server import PREFIX, Servers, through
 
 KEYS = (b"k" * 32,)
 LOGIN = ProviderSession("sso", "https://sso", "subject", "sid", "acr", 1.5, 2.5, 3.5)
@@ -73,7 +73,7 @@ def in_redis(clock: Clock, servers: Servers) -> Place:
 
 
 @pytest.fixture(params=["file", "redis_single", "redis_cluster", "redis_sentinel", "redis_tls"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path, patient_redis: None) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     clock = Clock()
     if request.param == "file":
         found = in_file(clock, tmp_path)
@@ -208,7 +208,7 @@ async def test_what_is_kept_goes_with_the_session(redis_single: Servers) -> None
 
 
 async def test_without_redis_nothing_is_known(single_server: Servers) -> None:
-    address = replace(single_server.address, nodes=(("127.0.0.1", 1),))
+    address = through(single_server.address, 1)
     vault = RedisTokenVault(RedisClient(address), KeyRing(KEYS, os.urandom), Clock(), os.urandom)
     session = start_session(os.urandom(16), ALICE, Lifetimes(), remember=False, now=Clock().now)
     for call in (vault.put(session, KEPT), vault.get(session), vault.drop(session), vault.lease(session.handle, 1)):

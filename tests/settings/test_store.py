@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.redis_address import RedisAddress, Topology
+from gateway.core.redis_address import RedisAddress, RedisTimes, Topology
 from gateway.settings import check_files, json_schema
 from tests.settings.support import KEY, Case, assert_case, case, problems_of, settings_of, unmarked
 
@@ -82,6 +82,18 @@ CASES = {
         "session: {keys: [$KEY], store: 'redis://a', redis: {▸pasword: x}}",
         ("session.redis.pasword", 'did you mean "password"?'),
     ),
+    "a call longer than a request": case(
+        "session: {keys: [$KEY], store: 'redis://a', redis: {timeout: {call: ▸1s}}}",
+        ("session.redis.timeout.call", "longer than session.redis.timeout.request"),
+    ),
+    "a wait without an end": case(
+        "session: {keys: [$KEY], store: 'redis://a', redis: {timeout: {request: ▸11s}}}",
+        ("session.redis.timeout.request", "is over 10s"),
+    ),
+    "times without a Redis": case(
+        "session: {keys: [$KEY], redis: {▸timeout: {call: 100ms}}}",
+        ("session.redis.timeout", "has no effect: session.store is `cookie`"),
+    ),
     "a grace without a unit": case("session: {keys: [$KEY], grace: ▸0}", ("session.grace", "a duration")),
     "a negative grace": case("session: {keys: [$KEY], grace: ▸-1s}", ("session.grace", "a duration")),
 }
@@ -128,6 +140,13 @@ def test_what_the_url_does_not_say() -> None:
         (("a", 26379),), SENTINEL, "main", 0, tls=True, username="gate", password="x y", sentinel_password="s",
         ca="/etc/gateway/ca.pem", certificate="/etc/gateway/c.pem", key="/k.pem", prefix="a:",
     )  # fmt: skip
+
+
+def test_how_long_redis_is_waited_for() -> None:
+    """As long as written, and elsewhere as long as docs say."""
+    settings = settings_of(session_of("store: 'redis://a', redis: {timeout: {call: 1s, request: 1.5s}}"))
+    assert settings.redis == RedisAddress((("a", 6379),), times=RedisTimes(connect=0.5, call=1.0, request=1.5))
+    assert RedisTimes() == RedisTimes(connect=0.5, call=0.25, request=0.5)
 
 
 def test_a_route_has_a_grace_of_its_own() -> None:

@@ -69,7 +69,7 @@ def make_vault(request: pytest.FixtureRequest, tmp_path: Path) -> MakeVault:
 
 
 @pytest.fixture
-async def start_host(make_vault: MakeVault, patient_redis: None) -> AsyncIterator[StartHost]:
+async def start_host(make_vault: MakeVault) -> AsyncIterator[StartHost]:
     started: list[Host] = []
 
     async def start(ring: tuple[bytes, ...] = RING, now: float = NOW) -> Host:

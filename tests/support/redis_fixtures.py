@@ -1,15 +1,17 @@
-"""Fixtures of Redis servers: started once for all tests that want one, empty for each."""
+"""Fixtures of Redis servers: started once for all tests that want one, empty for each.
+
+Clients wait long for them, for few tests are about a machine that is slow; those that are reach them `through` a proxy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from gateway.sessions import redis_client, redis_link, redis_servers, redis_store
 from tests.support import redis_server
-from tests.support.redis_server import Servers
-from tests.support.waiting import PATIENCE
+from tests.support.redis_server import PATIENT, Servers
 
 NEVER = 600.0
 """Seconds of silence after which servers that all tests share are taken for dead: a slow machine is not that slow."""
@@ -18,37 +20,29 @@ NEVER = 600.0
 @pytest.fixture(scope="session")
 def single_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with redis_server.single(tmp_path_factory.mktemp("single")) as servers:
+        servers.address = replace(servers.address, times=PATIENT)
         yield servers
 
 
 @pytest.fixture(scope="session")
 def sentinel_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with redis_server.behind_sentinel(tmp_path_factory.mktemp("sentinel"), decides_after=NEVER) as servers:
+        servers.address = replace(servers.address, times=PATIENT)
         yield servers
 
 
 @pytest.fixture(scope="session")
 def cluster_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with redis_server.cluster(tmp_path_factory.mktemp("cluster"), decides_after=NEVER) as servers:
+        servers.address = replace(servers.address, times=PATIENT)
         yield servers
 
 
 @pytest.fixture(scope="session")
 def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with redis_server.with_tls_and_acl(tmp_path_factory.mktemp("tls")) as servers:
+        servers.address = replace(servers.address, times=PATIENT)
         yield servers
-
-
-@pytest.fixture
-def patient_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let clients in this process wait for a Redis that is slow as the machine is, where no test is about that."""
-    for module in (redis_link, redis_client, redis_servers):
-        for name in ("CALL_TIME", "CONNECT_TIME"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, PATIENCE)
-    monkeypatch.setattr(redis_link, "GIVE_UP_TIME", 2 * PATIENCE)
-    monkeypatch.setattr(redis_store, "MANY_TIME", PATIENCE)
-    monkeypatch.setattr(redis_client.RedisClient.deadline, "__defaults__", (PATIENCE,))
 
 
 @pytest.fixture

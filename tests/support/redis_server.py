@@ -9,14 +9,15 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import hiredis
 
-from gateway.core.redis_address import RedisAddress, Topology
+from gateway.core.redis_address import RedisAddress, RedisTimes, Topology
 from tests.support.certificates import make_certificate
 from tests.support.ports import HOST, free_port
 from tests.support.tools import tool
@@ -25,6 +26,8 @@ from tests.support.waiting import PATIENCE, wait_for
 SERVICE = "main"
 USER, PASSWORD = "gate", "correct horse/battery%staple"
 PREFIX = "gateway:"
+PATIENT = RedisTimes(connect=10.0, call=10.0, request=10.0)
+"""How long a Redis is waited for that is only as slow as the machine: as long as the configuration allows."""
 
 
 class RedisServer:
@@ -176,9 +179,23 @@ class Servers:
             server.kill()
 
 
-def through(address: RedisAddress, *ports: int) -> RedisAddress:
-    """Return an address with other ports, as those of proxies."""
-    return replace(address, nodes=tuple((HOST, port) for port in ports))
+def through(address: RedisAddress, *ports: int, times: RedisTimes | None = None) -> RedisAddress:
+    """Return an address with other ports, as those of proxies; clients wait as by default, unless told otherwise."""
+    return replace(address, nodes=tuple((HOST, port) for port in ports), times=times or RedisTimes())
+
+
+def session_part(address: RedisAddress, key: str, **more: object) -> dict[str, Any]:
+    """Return the `session` of a configuration with its sessions at an address, as an operator writes it."""
+    scheme = ("rediss" if address.tls else "redis") + (
+        "" if address.topology is Topology.SINGLE else f"+{address.topology.value}"
+    )
+    login = f"{quote(address.username)}:{quote(address.password, safe='')}@" if address.password else ""
+    nodes = ",".join(f"{host}:{port}" for host, port in address.nodes)
+    url = f"{scheme}://{login}{nodes}" + (f"/{address.service}" if address.service else "")
+    files = {"ca": address.ca, "cert": address.certificate, "key": address.key}
+    redis: dict[str, Any] = {name: file for name, file in files.items() if file}
+    redis["timeout"] = {name: f"{seconds * 1000:.0f}ms" for name, seconds in asdict(address.times).items()}
+    return {"keys": [key], "store": url, "redis": redis, **more}
 
 
 @contextmanager
