@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -24,11 +23,7 @@ from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
 from tests.support.visitor import Visitor, form_fields, logged_in
 from tests.support.waiting import PATIENCE, wait_for
-
-
-def workers_of(gateway: GatewayProcess) -> list[int]:
-    """Return the pids of its workers."""
-    return gateway.pids()[1:]
+from tests.support.workers import worker_of, workers_of
 
 
 def config_for(recorder: RecorderUpstream, *, workers: int | str = 2, **more: object) -> Config:
@@ -38,21 +33,6 @@ def config_for(recorder: RecorderUpstream, *, workers: int | str = 2, **more: ob
         route("app", "/", recorder.url),
         **{"workers": workers, **more},
     )
-
-
-def worker_of(gateway: GatewayProcess, client: RawClient) -> int:
-    """Return the pid of the worker that has a connection, which the kernel knows by the number of its socket."""
-    ends = [f"0100007F:{port:04X}" for port in (gateway.port, client.socket.getsockname()[1])]
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-    (socket,) = [f"socket:[{row[9]}]" for row in rows if row[1:3] == ends]
-    (pid,) = [pid for pid in workers_of(gateway) if socket in _open_files(pid)]
-    return pid
-
-
-def _open_files(pid: int) -> Iterator[str]:
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            yield str(file.readlink())
 
 
 def statuses(visitor: Visitor, count: int = 16) -> set[int]:

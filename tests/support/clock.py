@@ -7,12 +7,12 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from tests.support.gateway import GatewayProcess
+from tests.support.raw import RawClient
 from tests.support.tools import library
-from tests.support.visitor import PROGRAM, Reachable, Visitor
 from tests.support.waiting import wait_for
+from tests.support.workers import client_of_each
 
-ASKED = 16
-"""Answers that must all show the new time: by then every worker has given one."""
 LEEWAY = 30.0
 """Seconds by which a time may differ from the one that was set; a jump is by more."""
 
@@ -41,13 +41,16 @@ class SetClock:
         fresh.write_text(f"{int(offset.total_seconds()):+d}s\n")
         fresh.rename(self._file)
 
-    def jump(self, gateway: Reachable, offset: timedelta) -> None:
+    def jump(self, gateway: GatewayProcess, offset: timedelta) -> None:
         """Set the clock of a gateway, and wait until every worker has looked at it."""
         self.set(offset)
-        wait_for(lambda: all(_shows(gateway, offset) for _ in range(ASKED)), what="the clock to be looked at")
+        with client_of_each(gateway) as clients:
+            for client in clients:
+                wait_for(lambda client=client: _shows(gateway, client, offset), what="the clock to be looked at")  # type: ignore[misc]
 
 
-def _shows(gateway: Reachable, offset: timedelta) -> bool:
+def _shows(gateway: GatewayProcess, client: RawClient, offset: timedelta) -> bool:
     """Tell whether an answer of the gateway's own is dated by the clock as it was set."""
-    date = Visitor(gateway).get("/no-such-page", PROGRAM).get("Date") or ""
+    client.send(f"GET /no-such-page HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
+    date = client.answer().get("Date") or ""
     return abs(parsedate_to_datetime(date).timestamp() - time.time() - offset.total_seconds()) < LEEWAY
