@@ -222,10 +222,23 @@ class Generation:
         keeper, policy = self._keeper, self.settings.identity_token
         return JwkSet(keeper.published, int(policy.cache_time())) if keeper and policy else None
 
-    def retire_login(self, *, retired: bool) -> None:
-        """Let nobody log in here any more, or again: the next generation may know other users."""
-        if self.login is not None:
-            self.login.retire(retired=retired)
+    async def take_over(self, before: Generation | None, listeners: list[socket.socket]) -> None:
+        """Start in place of another one, or leave that as it is. Raises ConfigError.
+
+        Passwords are verified by one of them at a time: what `start` finds changed of an account ends its
+        sessions, and none may begin by what was true before. Logins wait meanwhile.
+        """
+        gives_way = before.login if before is not None else None
+        if gives_way is None:
+            await self.start(listeners)
+            return
+        gives_way.give_way()
+        try:
+            await self.start(listeners)
+        except BaseException:
+            gives_way.take_back()
+            raise
+        gives_way.hand_over(self.login)
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Start the control plane, then serve on the given sockets. Raises ConfigError."""

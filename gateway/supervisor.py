@@ -188,9 +188,7 @@ class Supervisor:
                 settings = await asyncio.to_thread(_load_checked, self._config_path)
                 generation = self._make_generation(settings)
                 self._generations.append(generation)
-                if old is not None:
-                    old.retire_login(retired=True)
-                await generation.start(self._sockets)
+                await generation.take_over(old, self._sockets)
             except (GatewayError, OSError) as error:
                 for line in str(error).splitlines():
                     _log.error("%s", line)
@@ -198,8 +196,6 @@ class Supervisor:
                 _log.error("the configuration was not reloaded; the one before stays in force")
                 if generation is not None:
                     await self._end_generation(generation, 0.0)
-                if old is not None:
-                    old.retire_login(retired=False)
                 return
             self._generation = generation
             if settings.listen != self._settings.listen or settings.admin_listen != self._settings.admin_listen:

@@ -68,7 +68,8 @@ class PasswordLogin:
         self._weak: set[str] = set()
         """Hashes that are being renewed, or cannot be in the file as it is."""
         self._warned = False
-        self._retired = False
+        self._next: asyncio.Future[PasswordLogin | None] | None = None
+        """Who verifies in place of this one, once that is decided."""
         self._file.mark_read()
         self._hold(load_users(path))
 
@@ -92,9 +93,28 @@ class PasswordLogin:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._pool.close()
 
-    def retire(self, *, retired: bool = True) -> None:
-        """Let nobody in any more, because another one takes over; undone where that fails."""
-        self._retired = retired
+    # --- taking over ------------------------------------------------------------------------------
+
+    def give_way(self) -> None:
+        """Let nobody in any more by what is known here: another one is about to take over, maybe with other users.
+
+        Whoever wants in waits for `hand_over`, or for `take_back`.
+        """
+        self._next = asyncio.get_running_loop().create_future()
+
+    def hand_over(self, successor: PasswordLogin | None) -> None:
+        """Let another one verify from now on; None where passwords are not a way in any more."""
+        assert self._next is not None, "give_way comes first"  # noqa: S101 - for the type checker
+        self._next.set_result(successor)
+
+    def take_back(self) -> None:
+        """Go on as before: nobody took over."""
+        if self._next is not None:
+            self._next.set_result(self)
+            self._next = None
+
+    def _taking_over(self) -> asyncio.Future[PasswordLogin | None] | None:
+        return self._next
 
     # --- verifying --------------------------------------------------------------------------------
 
@@ -104,15 +124,15 @@ class PasswordLogin:
         Raises BadCredentials (its text is for the log alone) or LoginBusy. An unknown or disabled
         user takes the time of a wrong password.
         """
-        if self._retired:
-            raise LoginBusy("another configuration takes over")
+        if successor := self._taking_over():
+            return await _verify_there(successor, user, password)
         found = self._users.get(user)
         usable = found is not None and not found.disabled
         stored = found.password_hash if found and usable else self._nobody
         right = await self._pool.run(partial(_check, password, stored, work_of(self._nobody)))
-        if self._retired:
+        if successor := self._taking_over():
             # Whoever takes over may have other users, and has ended the sessions of those that changed.
-            raise LoginBusy("another configuration has taken over")
+            return await _verify_there(successor, user, password)
         if found is None:
             raise BadCredentials("unknown user")
         if found.disabled:
@@ -213,6 +233,14 @@ class PasswordLogin:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             _log.error("%s failed", task.get_name(), exc_info=error)
+
+
+async def _verify_there(successor: asyncio.Future[PasswordLogin | None], user: str, password: str) -> Identity:
+    """Verify by whoever has taken over when that is decided; many may wait, and any of them may leave."""
+    login = await asyncio.shield(successor)
+    if login is None:
+        raise BadCredentials("passwords are not a way in any more")
+    return await login.verify(user, password)
 
 
 def _check(password: str, stored: str, work: int) -> bool:

@@ -20,7 +20,7 @@ from tests.support.load import KeepAliveLoad
 from tests.support.nginx import Nginx
 from tests.support.raw import RawClient
 from tests.support.upstream import RecorderUpstream
-from tests.support.users import ALICE
+from tests.support.users import ALICE, BOB
 from tests.support.visitor import Visitor, form_fields, logged_in
 from tests.support.waiting import PATIENCE, wait_for
 from tests.support.workers import worker_of, workers_of
@@ -170,6 +170,49 @@ def test_34_reload_under_load(start_gateway: StartGateway, recorder: RecorderUps
     assert load.answered > 100
     assert known.answered > 100
     wait_for(lambda: len(workers_of(gateway)) == 2, what="the old workers to end")
+
+
+def _log_in_over_a_reload(gateway: GatewayProcess, config: Config, number: int) -> None:
+    """Send the form over a connection to a worker of before, when the reload is through."""
+    alice = Visitor(gateway)
+    with gateway.connect() as kept:
+        kept.send(f"GET /_gateway/login HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
+        page = kept.answer()
+        alice.keep_cookies(page)
+        gateway.reload(config)
+        wait_for(lambda: gateway.errors().count("configuration reloaded") > number, what="the reload")
+        body = urlencode(form_fields(page.text()) | {"username": ALICE.user, "password": ALICE.password})
+        kept.send(
+            f"POST /_gateway/login HTTP/1.1\r\nHost: {gateway.authority}\r\nCookie: {alice.cookie_header()}\r\n"
+            f"Origin: http://{gateway.authority}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+        assert kept.answer().status == 303
+
+
+def test_34_logins_while_reloading(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
+    """Nobody who logs in meanwhile is sent away, whichever worker and whichever configuration he meets."""
+    config = config_for(recorder)
+    gateway = start_gateway(config)
+    over = threading.Event()
+    found: list[int] = []
+
+    def log_in() -> None:
+        while not over.is_set():
+            found.append(Visitor(gateway).try_login(BOB.user, BOB.password).status)
+
+    threads = [threading.Thread(target=log_in, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(5):
+            _log_in_over_a_reload(gateway, config, number)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert set(found) == {303}
+    assert len(found) > 5
 
 
 def test_33_bad_configuration_is_told_by_the_metrics(start_gateway: StartGateway, recorder: RecorderUpstream) -> None:
