@@ -75,7 +75,7 @@ class Relay:
         body = self._body
         if isinstance(body, LengthBody) and body.remaining >= MUCH and self._upstream.is_plain():
             self._in_bulk = True
-            self._upstream.read_through(BulkReader(self, self._upstream, self._client.plane.bulk))
+            self._upstream.read_through(BulkReader(self, self._upstream, self._client.plane.bulk, MUCH))
         if self._client.write_paused:
             self._upstream.pause()
         else:
