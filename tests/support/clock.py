@@ -44,9 +44,12 @@ class SetClock:
     def jump(self, gateway: GatewayProcess, offset: timedelta) -> None:
         """Set the clock of a gateway, and wait until every worker has looked at it."""
         self.set(offset)
-        with client_of_each(gateway) as clients:
-            for client in clients:
-                wait_for(lambda client=client: _shows(gateway, client, offset), what="the clock to be looked at")  # type: ignore[misc]
+        wait_for(lambda: _all_show(gateway, offset), what="the clock to be looked at")
+
+
+def _all_show(gateway: GatewayProcess, offset: timedelta) -> bool:
+    with client_of_each(gateway) as clients:
+        return all(_shows(gateway, client, offset) for client in clients)
 
 
 def _shows(gateway: GatewayProcess, client: RawClient, offset: timedelta) -> bool:

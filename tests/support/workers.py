@@ -33,16 +33,21 @@ def _open_files(pid: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def client_of_each(gateway: GatewayProcess) -> Iterator[list[RawClient]]:
-    """Connect until every worker has taken a connection, by an answer on it; yield one of each."""
+    """Connect until every worker has taken a connection; yield one of each, over which nothing was sent yet."""
     clients: dict[int, RawClient] = {}
     with contextlib.ExitStack() as stack:
 
         def all_reached() -> bool:
             client = stack.enter_context(gateway.connect())
-            client.send(f"GET /no-such-page HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
-            client.answer()
+            wait_for(lambda: _is_taken(gateway, client), what="a worker to take the connection")
             clients[worker_of(gateway, client)] = client
             return len(clients) == len(workers_of(gateway))
 
-        wait_for(all_reached, what="every worker to answer")
+        wait_for(all_reached, what="every worker to take a connection")
         yield list(clients.values())
+
+
+def _is_taken(gateway: GatewayProcess, client: RawClient) -> bool:
+    with contextlib.suppress(ValueError):
+        return worker_of(gateway, client) > 0
+    return False
