@@ -118,13 +118,12 @@ class UserIndex:
     async def end(self, key: str, now: float, until: float) -> list[str]:
         """End the sessions under a key that were created up to now; return their handles. Raises StoreUnavailable.
 
-        Their records are still to be deleted.
+        Their records are still to be deleted, and then the entries to be taken out: the other way round, what
+        fails in between could never be found again.
         """
         await self._raise_to(key, now, until)
         entries = await self.read(key, until)
-        ended = [summary.handle for summary in entries.summaries if _covers(now, summary)] + entries.unreadable
-        await self.leave_key(key, ended, until)
-        return ended
+        return [summary.handle for summary in entries.summaries if _covers(now, summary)] + entries.unreadable
 
     async def _raise_to(self, key: str, now: float, until: float) -> None:
         # A clock that was set back must not give back what was ended before.

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from itertools import repeat
 from typing import TypeAlias
 
 from gateway.core.redis_address import RedisAddress
@@ -286,28 +287,40 @@ class RedisStore:
             # What is left in the index is cleared away when it is read.
             await self._index.leave(user, [handle], until)
 
-    async def _delete(self, handles: Handles, until: float) -> None:
-        """Delete records; they are out of memory where the reply is read."""
+    async def _delete(self, handles: Handles, until: float) -> int:
+        """Delete records; they are out of memory where the reply is read. Return how many there were."""
 
-        def delete(handle: str) -> Awaitable[None]:
-            def deleted(reply: int) -> None:
+        def delete(handle: str) -> Awaitable[int]:
+            def deleted(reply: int) -> int:
                 self._recent.forget(handle)
                 self._ending.pop(handle, None)
+                return reply
 
             name = self._prefix + handle
             return self._client.call(name, "DEL", name, until=until, then=deleted)
 
+        count = 0
         for start in range(0, len(handles), AT_ONCE):
-            await asyncio.gather(*map(delete, handles[start : start + AT_ONCE]))
+            count += sum(await asyncio.gather(*map(delete, handles[start : start + AT_ONCE])))
+        return count
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` that was created before or at ``now``."""
         self._recent.forget_user(user, now)
-        await finish(self._end_user(user, now), "end the sessions of a user")
+        await finish(self._end_under([self._index.key_of(user)], now), "end the sessions of a user")
 
-    async def _end_user(self, user: str, now: float) -> None:
+    async def _end_under(self, keys: Sequence[str], now: float) -> int:
+        """End what the index has under its keys; return how many sessions there were. Raises StoreUnavailable.
+
+        Whatever fails, the same again ends what is left.
+        """
         until = self._client.deadline(at_least=MANY_TIME)
-        await self._delete(await self._index.end(self._index.key_of(user), now, until), until)
+        found = await asyncio.gather(*(self._index.end(key, now, until) for key in keys))
+        ended = await self._delete(sorted(set().union(*found)), until)
+        with suppress(StoreUnavailable):
+            # What is left in the index is cleared away when it is read.
+            await asyncio.gather(*map(self._index.leave_key, keys, found, repeat(until)))
+        return ended
 
     async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
         """End every session with one of these marks that was created before or at ``now``; return how many."""
@@ -315,16 +328,8 @@ class RedisStore:
         self._recent.forget_if(
             lambda each: bool(each.login and each.created <= now and not wanted.isdisjoint(each.login.marks()))
         )
-        return await finish(self._end_logins(wanted, now), "end the sessions of a login")
-
-    async def _end_logins(self, marks: set[str], now: float) -> int:
-        until = self._client.deadline(at_least=MANY_TIME)
-        keys = [self._index.key_of_login(mark) for mark in marks]
-        found = await asyncio.gather(*(self._index.end(key, now, until) for key in keys))
-        handles = sorted(set().union(*found))
-        there = await self._there(handles, until)
-        await self._delete(handles, until)
-        return len(there)
+        keys = [self._index.key_of_login(mark) for mark in wanted]
+        return await finish(self._end_under(keys, now), "end the sessions of a login")
 
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""
@@ -333,20 +338,16 @@ class RedisStore:
 
     async def _end_all(self, now: float) -> None:
         deadline = self._client.deadline
-
-        def soon() -> float:
-            return deadline(at_least=MANY_TIME)
-
         await self._index.end_everybody(now, deadline())
         kept: set[str] = set()
         async for keys in self._client.scan(self._index.pattern):
             for key in keys:
-                await self._delete(await self._index.end(key, now, soon()), soon())
+                await self._end_under([key], now)
                 kept |= {summary.handle for summary in (await self._index.read(key, deadline())).summaries}
         # Records that no index knows, as where that was lost.
         async for keys in self._client.scan(f"{self._prefix}*"):
             handles = [key[len(self._prefix) :] for key in keys]
-            await self._delete([handle for handle in handles if handle not in kept], soon())
+            await self._delete([handle for handle in handles if handle not in kept], deadline(at_least=MANY_TIME))
 
     # Keeping
 
