@@ -236,7 +236,7 @@ class Generation:
         try:
             await self.start(listeners)
         except BaseException:
-            gives_way.take_back()
+            await gives_way.take_back()
             raise
         gives_way.hand_over(self.login)
 

@@ -140,7 +140,7 @@ async def submit_login(request: web.Request) -> web.Response:
     if refusal := site.csrf.refusal(request, form.get(FIELD, ""), PURPOSE):
         return _refused(request, entry, refusal)
     try:
-        identity = await _prove(request, site.parts.login, entry)
+        identity, proved = await _prove(request, site.parts.login, entry)
     except TooManyAttempts as error:
         return _throttled(request, entry, error.retry_after)
     except LoginBusy:
@@ -150,12 +150,15 @@ async def submit_login(request: web.Request) -> web.Response:
         _report(request, "login_failed", entry, str(error))
         site.parts.logins.count("failure")
         return _login_page(request, entry, 401, error=WRONG)
-    await begin_session(request, identity, remember=entry.remember)
+    await begin_session(request, identity, proved, remember=entry.remember)
     return redirect(site.next_url(request, entry.next_url))
 
 
-async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> Identity:
-    """Return who it is, unless it is too early to ask; every attempt counts until it turns out right."""
+async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> tuple[Identity, float]:
+    """Return who it is, and when that was so, unless it is too early to ask.
+
+    Every attempt counts until it turns out right.
+    """
     site = request.app[SITE]
     throttle = site.parts.throttle
     browser = site.csrf.browser(request) or b""
@@ -165,29 +168,38 @@ async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> Iden
     except LoginBusy:
         await throttle.abandoned(ticket)
         raise
+    proved = site.parts.clock()
     await throttle.succeeded(ticket)
-    return identity
+    return identity, proved
 
 
 async def begin_session(
-    request: web.Request, identity: Identity, *, remember: bool = False, login: ProviderSession | None = None
+    request: web.Request,
+    identity: Identity,
+    proved: float,
+    *,
+    remember: bool = False,
+    login: ProviderSession | None = None,
 ) -> Session:
-    """Begin a session under a new id, and return it; whatever session there was ends when it is saved."""
+    """Begin a session under a new id, and return it; whatever session there was ends when it is saved.
+
+    ``proved`` is when the identity was known to be right. Whatever ended the user's sessions since ends this one,
+    too: it covers all that were created up to then. Raises BadToken where that is so.
+    """
     parts = request.app[SITE].parts
-    now = parts.clock()
     session = start_session(
         parts.random(SESSION_ID_BYTES),
         identity,
         parts.lifetimes,
         remember=remember,
-        now=now,
+        now=proved,
         address=str(client_of(request) or ""),
         device=device_label(request.headers.get("User-Agent", "")),
         login=login,
     )
     await sign_in(request, session)
     request[AUDIT] = audit_event(
-        request, "login", now, user=identity.user, reason=identity.method, session=session.handle
+        request, "login", proved, user=identity.user, reason=identity.method, session=session.handle
     )
     return session
 

@@ -131,7 +131,7 @@ async def finish_login(request: web.Request) -> web.Response:
         response = _failed(request, login, error)
     else:
         remember = pending.remembers(proof.identity.user)
-        session = await begin_session(request, proof.identity, remember=remember, login=proof.session)
+        session = await begin_session(request, proof.identity, now, remember=remember, login=proof.session)
         await _keep(request, session, proof)
         response = _lead_on(request, pending.next_url)
     response.headers.add(hdrs.SET_COOKIE, site.pending.cookie(logins, now))

@@ -107,11 +107,15 @@ class PasswordLogin:
         assert self._next is not None, "give_way comes first"  # noqa: S101 - for the type checker
         self._next.set_result(successor)
 
-    def take_back(self) -> None:
-        """Go on as before: nobody took over."""
-        if self._next is not None:
-            self._next.set_result(self)
-            self._next = None
+    async def take_back(self) -> None:
+        """Go on as before: nobody took over. What that one took for the rights of accounts is none."""
+        try:
+            async with self._file_in_use:
+                await self._settle_rights()
+        finally:
+            waiting, self._next = self._next, None
+            if waiting is not None:
+                waiting.set_result(self)
 
     def _taking_over(self) -> asyncio.Future[PasswordLogin | None] | None:
         return self._next

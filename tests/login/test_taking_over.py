@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.login.rights import RightsWatch
 from tests.control.harness import write_users
 from tests.login.local import Local, reason
 from tests.support.users import ALICE, BOB, User
@@ -50,13 +51,33 @@ async def test_what_was_checked_by_the_one_before_is_checked_again(local: Local)
 async def test_where_nobody_takes_over_all_is_as_before(local: Local) -> None:
     before = local.open()
     await before.start()
-    before.take_back()
+    await before.take_back()
     before.give_way()
     waiting: asyncio.Task[object] = asyncio.create_task(before.verify("alice", ALICE.password))
     await begun(waiting)
-    before.take_back()
+    await before.take_back()
     assert getattr(await waiting, "user", "") == "alice"
     assert (await before.verify("bob", BOB.password)).user == "bob"
+
+
+async def test_what_was_refused_changes_no_rights_for_later(local: Local) -> None:
+    """Who had no place in a configuration that was refused is in the one that stays, and ends with it."""
+    rights = RightsWatch(local.stamps)
+    before = local.open(rights=rights)
+    await before.start()
+    everybody = local.file.read_text()
+    before.give_way()
+    write_users(local.file, (ALICE,))
+    refused = local.open(rights=rights)
+    await refused.start()
+    assert "bob" in local.changed
+    local.changed.clear()
+    local.file.write_text(everybody)
+    await before.take_back()
+    assert local.changed == []
+    write_users(local.file, (ALICE,))
+    await before.reload()
+    assert "bob" in local.changed
 
 
 async def test_a_chain_leads_to_the_newest(local: Local) -> None:
