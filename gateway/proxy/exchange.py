@@ -61,7 +61,7 @@ class Exchange(Answering):
                 return self._answer(status)
             plan, rule = self._route()
             cookies = plane.cookies.of(head.cookie_lines)
-            if head.credentials and plan.accepts is not None and (presented := self._credential(plan.accepts)):
+            if head.credentials and plan.accepts is not None and (presented := self._credential(plan, plan.accepts)):
                 self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
             elif cookies.token is not None:
                 opened = plane.store.peek(cookies.token)
@@ -157,16 +157,22 @@ class Exchange(Answering):
             return await plane.logins.current(opened)
         return opened
 
-    def _credential(self, accepts: Accepts) -> Presented | None:
+    def _credential(self, plan: RoutePlan, accepts: Accepts) -> Presented | None:
         """Return the credential that counts in place of a cookie, kept from the upstream. Raises RequestError."""
         presented = self.client.bearer
         if presented is None or not presented.is_repeated(accepts, self.head.credentials):
             presented = self.plane.credentials.presented(accepts, self.head)
             self.client.bearer = presented if presented is not None and presented.scheme == "bearer" else None
+        if presented is not None and presented.scheme == "basic" and not self._is_from_own_page(plan):
+            raise RequestError(403, "a password with a request of another site's page")
         if presented is not None and not accepts.keeps:
             self.head.credentials = ()
         self.presented = presented
         return presented
+
+    def _is_from_own_page(self, plan: RoutePlan) -> bool:
+        """Tell whether Origin allows it, where there is one; older browsers send no Sec-Fetch-Site beside it."""
+        return websocket.origin_allowed(self.head, plan.route.origins, outgoing.scheme(self.client, self.head))
 
     async def _prove(self, presented: Presented, rule: Rule) -> Opened | None:
         """Ask whose a credential is. Raises NotProved unless the rule is public anyway."""

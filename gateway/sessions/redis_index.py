@@ -15,6 +15,7 @@ from gateway.core.session import Session, SessionSummary
 from gateway.errors import BadToken, StoreUnavailable
 from gateway.sessions.records import Records
 from gateway.sessions.redis_client import RedisClient
+from gateway.sessions.terms import CLOCK_LEEWAY
 
 ENDED = "ended"
 CROWD = 50
@@ -141,7 +142,8 @@ class UserIndex:
 
 
 def _covers(now: float, summary: SessionSummary) -> bool:
-    return int(summary.created * 1000) <= int(now * 1000)
+    """Tell whether an ending is of a session: of what was created up to then, and of what a wrong clock created."""
+    return int(summary.created * 1000) <= int(now * 1000) or summary.created > now + CLOCK_LEEWAY
 
 
 def _milliseconds(value: bytes | None) -> int:

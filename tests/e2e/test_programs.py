@@ -106,6 +106,11 @@ def test_a_password_that_a_browser_adds_to_another_sites_request_is_refused(prog
     assert programs.get("/app", basic(ALICE), Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="cors").status == 200
     crossing = [("Authorization", basic(ALICE)), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")]
     assert Visitor(programs.gateway).request("POST", "/app", crossing).status == 403
+    # What older browsers send, and those that reach the gateway over plain http.
+    own = f"http://{programs.gateway.authority}"
+    for origin, status in ((own, 200), ("http://evil.example", 403), ("null", 403), (f"{own}.evil.example", 403)):
+        came = [("Authorization", basic(ALICE)), ("Origin", origin)]
+        assert Visitor(programs.gateway).request("POST", "/app", came).status == status
 
 
 def test_a_credential_that_a_route_does_not_accept_is_the_apps_own(programs: Programs) -> None:
