@@ -26,6 +26,7 @@ from tests.support.redis_server import Servers, session_part
 from tests.support.upstream import RecorderUpstream
 from tests.support.visitor import PAGE, PROGRAM, Visitor
 from tests.support.waiting import wait_for
+from tests.support.workers import statuses_at_each
 
 LIFETIME = 2
 LONG = 600
@@ -199,7 +200,8 @@ def test_a_login_that_the_provider_has_taken_back_ends_the_session(make: Make, s
 
 
 def _is_out(visitor: Visitor) -> bool:
-    return visitor.get("/x", PROGRAM).status == 401
+    """Tell whether no worker of the gateway knows the session any more."""
+    return statuses_at_each(visitor, "/x", PROGRAM) == {401}
 
 
 def test_in_a_real_browser_the_next_page_is_the_login(make: Make, new_context: OpenContext) -> None:

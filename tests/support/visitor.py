@@ -64,6 +64,18 @@ class Visitor:
         timeout: float = PATIENCE,
     ) -> Answer:
         """Send one request with the cookies, and keep those of the answer."""
+        with RawClient(self.gateway.port, timeout=timeout, source=self._source, tls=self._tls) as client:
+            return self.ask(client, method, target, headers, body)
+
+    def ask(
+        self,
+        client: RawClient,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> Answer:
+        """Send one request over a connection that is there, and close it with the answer."""
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         if self.cookies:
             pairs.append(("Cookie", self.cookie_header()))
@@ -72,9 +84,8 @@ class Visitor:
         host = self.host or f"127.0.0.1:{self.gateway.port}"
         head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
-        with RawClient(self.gateway.port, timeout=timeout, source=self._source, tls=self._tls) as client:
-            client.send(head.encode("latin-1") + body)
-            answer = client.answer(method)
+        client.send(head.encode("latin-1") + body)
+        answer = client.answer(method)
         self.keep_cookies(answer)
         return answer
 

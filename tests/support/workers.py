@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.support.gateway import GatewayProcess
 from tests.support.raw import RawClient
+from tests.support.visitor import Visitor
 from tests.support.waiting import wait_for
 
 
@@ -45,6 +46,13 @@ def client_of_each(gateway: GatewayProcess) -> Iterator[list[RawClient]]:
 
         wait_for(all_reached, what="every worker to take a connection")
         yield list(clients.values())
+
+
+def statuses_at_each(visitor: Visitor, target: str, headers: Mapping[str, str]) -> set[int]:
+    """Return what a visitor's GET is answered with by the workers, each of which is asked once."""
+    assert isinstance(visitor.gateway, GatewayProcess)
+    with client_of_each(visitor.gateway) as clients:
+        return {visitor.ask(client, "GET", target, headers).status for client in clients}
 
 
 def _is_taken(gateway: GatewayProcess, client: RawClient) -> bool:
