@@ -10,8 +10,16 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from gateway.control.answers import failure, problem
-from gateway.control.facts import ORIGINAL_HOST, ORIGINAL_METHOD, ORIGINAL_URI, client_of, host_name, scheme_of
+from gateway.control.answers import failure, failure_page, problem, redirect
+from gateway.control.facts import (
+    ORIGINAL_HOST,
+    ORIGINAL_METHOD,
+    ORIGINAL_URI,
+    client_of,
+    host_name,
+    is_navigation,
+    scheme_of,
+)
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE, Site
 from gateway.core.gate import Ruling, Verdict, judge
@@ -19,6 +27,8 @@ from gateway.core.route import Route
 from gateway.errors import GatewayError
 
 LOGIN_HEADER = "X-Gateway-Login"
+REDIRECT = "redirect"
+"""The parameter by which a proxy that hands on all but 2xx asks for a 302 to the login in place of a 401."""
 NOT_TOLD = (
     "The request to verify is missing: X-Forwarded-Method, -Host and -Uri are taken from trusted_proxies only, "
     "and must be there once each."
@@ -40,7 +50,7 @@ class Asked:
 
 
 async def verify(request: web.Request) -> web.Response:
-    """Answer 200 with the identity headers, 401 with the login's address, 403, or 400."""
+    """Answer 200 with the identity headers, 401 or 302 with the login's address, 403, or 400."""
     site = request.app[SITE]
     asked = _asked(request)
     if asked is None:
@@ -87,11 +97,25 @@ def _route(site: Site, asked: Asked, paths: tuple[str, ...]) -> Route | None:
 
 
 def _login(request: web.Request, site: Site, asked: Asked, ruling: Ruling) -> web.Response:
-    """Return 401 with the login's address, twice: clients follow ``Location`` only if their proxy makes it a 302."""
+    """Return 401 with the login's address: as a page to browsers, for some proxies show them what they get here.
+
+    It stays a 401 unless the proxy asks for a redirect, for nginx knows 2xx, 401 and 403 only, and takes anything
+    else for a failure.
+    """
     step_up = ruling.step_up.name if ruling.step_up is not None else ""
     login = site.login_url_of(scheme_of(request), asked.host, asked.target, step_up)
     detail = "This needs a login." if ruling.verdict is Verdict.LOGIN else "This needs a stronger or fresher login."
-    response = problem(request, 401, detail, login=login)
+    if not _is_navigation(request, asked):
+        response = problem(request, 401, detail, login=login)
+    elif request.query.get(REDIRECT) == "1":
+        response = redirect(login, 302)
+    else:
+        response = failure_page(request, 401, detail, links=(("Sign in", login),), leads_to=login)
     response.headers[hdrs.LOCATION] = login
     response.headers[LOGIN_HEADER] = login
     return response
+
+
+def _is_navigation(request: web.Request, asked: Asked) -> bool:
+    """Tell whether a browser shows the answer; the proxy's own request may be a GET for whatever it asks about."""
+    return is_navigation(request) and ("Sec-Fetch-Mode" in request.headers or asked.method in ("GET", "HEAD"))

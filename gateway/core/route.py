@@ -114,6 +114,8 @@ class Router:
         self.routes = tuple(routes)
         self.control = control
         own = [control] if control else []
+        self.own_pages = HostRoutes((PathTable(own),))
+        """What is ours under any name."""
         by_host: dict[str, list[Route]] = {}
         for route in self.routes:
             by_host.setdefault(route.host, []).append(route)

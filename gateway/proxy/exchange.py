@@ -33,6 +33,7 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
 EVENT_STREAM: Final = b"text/event-stream"
+VERIFY_PATH: Final = f"{GATEWAY_PREFIX}/verify"
 LOGOUT_PATH: Final = f"{GATEWAY_PREFIX}/logout"
 """Whoever is too long without a word of their provider may still leave."""
 OWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -120,7 +121,10 @@ class Exchange(Answering):
         head = self.head
         hosts = self.plane.router.host(head.host)
         if hosts is None:
-            raise RequestError(421, "a host that is not configured")
+            # A proxy that asks may name us as it reaches us; which host it asks about is in X-Forwarded-Host.
+            if head.path != VERIFY_PATH or not self.client.peer_trusted:
+                raise RequestError(421, "a host that is not configured")
+            hosts = self.plane.router.own_pages
         route = hosts.find(head.path)
         if route is None:
             raise RequestError(404, "no route")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
+from gateway.control.pages import CSP
 from gateway.core.cookie import CookiePolicy
 from gateway.core.policy import Allow, Rule
 from gateway.core.route import Route
@@ -13,12 +15,21 @@ from gateway.core.upstream import UpstreamAddress
 from tests.control.conftest import StartSite
 from tests.control.harness import HOST, Answer, Browser, ControlSite, Settings
 from tests.support.users import ALICE, BOB
-from tests.support.visitor import PROGRAM
+from tests.support.visitor import PAGE, PROGRAM
 
 
-async def ask(browser: Browser, uri: str, *, method: str = "GET", host: str = HOST, by: str = "GET") -> Answer:
+async def ask(
+    browser: Browser,
+    uri: str,
+    *,
+    method: str = "GET",
+    host: str = HOST,
+    by: str = "GET",
+    headers: Mapping[str, str] = PROGRAM,
+    redirect: bool = False,
+) -> Answer:
     told = {"X-Gateway-Original-Method": method, "X-Gateway-Original-Host": host, "X-Gateway-Original-Uri": uri}
-    return await browser.send(by, "/_gateway/verify", {**PROGRAM, **told})
+    return await browser.send(by, f"/_gateway/verify{'?redirect=1' * redirect}", {**headers, **told})
 
 
 async def test_an_allowed_request_gets_200_and_the_identity(site: ControlSite) -> None:
@@ -37,6 +48,54 @@ async def test_without_a_session_it_is_401_with_the_login_that_leads_back(site: 
     login = "https://mail.example.com/_gateway/login?next=/wiki/page%3Fx%3D1%26y%3D2"
     assert answer.headers["Location"] == answer.headers["X-Gateway-Login"] == json.loads(answer.text)["login"] == login
     assert "X-Forwarded-User" not in answer.headers
+
+
+async def test_a_browser_without_a_session_gets_a_page_that_leads_on_to_the_login(site: ControlSite) -> None:
+    """Still 401: nginx knows nothing else; Caddy and Traefik show what they get."""
+    answer = await ask(site.browser(), "/wiki/a?x=1&y='%22", headers=PAGE)
+    assert answer.status == 401
+    login = "https://apps.example.com/_gateway/login?next=/wiki/a%3Fx%3D1%26y%3D%27%2522"
+    assert answer.headers["Location"] == answer.headers["X-Gateway-Login"] == login
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert f'<meta http-equiv="refresh" content="0;url={login}">' in answer.text
+    assert f'href="{login}">Sign in</a>' in answer.text
+    assert answer.headers["Content-Security-Policy"] == CSP
+
+
+async def test_a_browser_is_redirected_if_the_proxy_asks_for_that(site: ControlSite) -> None:
+    answer = await ask(site.browser(), "/wiki/a", headers=PAGE, redirect=True)
+    assert answer.status == 302
+    login = f"https://{HOST}/_gateway/login?next=/wiki/a"
+    assert answer.headers["Location"] == answer.headers["X-Gateway-Login"] == login
+
+
+@pytest.mark.parametrize(
+    ("headers", "method"),
+    [(PROGRAM, "GET"), ({**PAGE, "Sec-Fetch-Mode": "cors"}, "GET"), ({"Accept": "text/html"}, "POST"), ({}, "GET")],
+)
+async def test_what_is_no_browser_on_its_way_to_a_page_gets_401_in_any_case(
+    site: ControlSite, headers: Mapping[str, str], method: str
+) -> None:
+    for redirect in (False, True):
+        answer = await ask(site.browser(), "/wiki/a", method=method, headers=headers, redirect=redirect)
+        assert answer.status == 401
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_redirect_is_for_the_login_only(site: ControlSite) -> None:
+    browser = site.browser()
+    await browser.login(BOB)
+    assert (await ask(browser, "/wiki/page", headers=PAGE, redirect=True)).status == 403
+    assert (await ask(browser, "/news/x", headers=PAGE, redirect=True)).status == 200
+    assert (await ask(browser, "/wiki", host="other.example.org", headers=PAGE, redirect=True)).status == 403
+
+
+async def test_the_host_that_is_asked_about_counts_and_not_the_one_asked(site: ControlSite) -> None:
+    browser = site.browser()
+    await browser.login(ALICE)
+    browser.host = "gateway:8080"
+    assert (await ask(browser, "/wiki/page")).status == 200
+    assert (await ask(browser, "/wiki/page", host="gateway:8080")).status == 403
 
 
 async def test_with_a_cookie_domain_the_login_is_on_the_public_host(start_site: StartSite) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
 
-from tests.support.gateway import GatewayProcess, gateway_config, route
+from tests.support.gateway import ROOT, GatewayProcess, gateway_config, route
 from tests.support.nginx import Nginx
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB, User
@@ -206,6 +207,25 @@ def test_auth_request_with_odd_targets(site: Site, target: str) -> None:
     answer = site.visitor().request("GET", target, PROGRAM)
     assert answer.status >= 300
     assert [request for request in site.app.requests if "guarded" in request.target] == before
+
+
+def test_the_documented_block(site: Site, tmp_path: Path) -> None:
+    """The block of the docs for forward auth works as it stands there, but for the addresses."""
+    _, _, rest = (
+        (ROOT / "docs/operations.md").read_text(encoding="utf-8").partition("```nginx\nlocation /_gateway/ {\n")
+    )
+    block, end, _ = rest.partition("```")
+    assert end
+    server = ("location /_gateway/ {\n" + block).replace("127.0.0.1:8080", site.gateway.authority)
+    server = server.replace("127.0.0.1:3000", f"127.0.0.1:{site.app.port}")
+    with Nginx(tmp_path, server) as nginx:
+        visitor = Visitor(nginx, host=f"localhost:{nginx.port}", source=CLIENT, tls=nginx.client_tls())
+        answer = visitor.get("/guarded/x?y", PAGE)
+        assert (answer.status, urlsplit(answer.get("Location") or "").path) == (302, "/_gateway/login")
+        visitor.login(ALICE)
+        assert visitor.get("/guarded/x?y", {"X-Forwarded-User": "admin", **PROGRAM}).status == 200
+    request = site.app.last()
+    assert (request.target, request.get("X-Forwarded-User")) == ("/guarded/x?y", "alice")
 
 
 def test_logout_through_nginx(site: Site) -> None:
