@@ -151,6 +151,24 @@ def test_check_tells_every_problem_on_its_line(folder: Path) -> None:
     assert 'did you mean "upstream"?' in lines[2]
 
 
+def test_check_tells_at_once_what_is_wrong_with_the_files_too(folder: Path) -> None:
+    text = CONFIG.replace("10.0.0.0/8", "x").replace("upstream: http://files", "upstraem: http://files")
+    text += (
+        "  - {name: ca, path: /ca, upstream: {url: https://a, ca: no.pem}}\nstate_dir: 5\ntls: {certificate: no.pem}\n"
+    )
+    (folder / "config/gateway.yaml").write_text(text)
+    (folder / "config/users.yaml").unlink()
+    lines = refused("check").splitlines()
+    assert [line.partition(": ")[2].partition(": ")[0] for line in lines] == [
+        "trusted_proxies[0]", "login.local.users", "routes[1].upstream", "routes[1].upstraem", "routes[2].upstream.ca",
+        "state_dir", "tls.key",
+    ]  # fmt: skip
+    assert lines[1].startswith("config/gateway.yaml:6:24: ")
+    assert lines[4].startswith("config/gateway.yaml:16:58: ")
+    (folder / "config/users.yaml").write_text("users:\n  alice: {}\n")
+    assert refused("check").splitlines()[-1] == "config/users.yaml:2:10: users.alice.password: is missing"
+
+
 def test_check_looks_into_the_users_file(folder: Path) -> None:
     (folder / "config/users.yaml").write_text("users: {alice: {password: hunter2}}")
     said = refused("check")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gateway.core.upstream import UpstreamTls
@@ -17,10 +18,14 @@ from gateway.settings.users import load_users
 MAX_PEM_BYTES = 4 * 1024 * 1024
 MAX_SOCKET_PATH = 107
 """Bytes of a unix socket's path on Linux (unix(7))."""
+_PLACE = re.compile(r"(.*):([0-9]+):([0-9]+)")
 
 
-def check_files(settings: Settings) -> list[Problem]:
-    """Return what is wrong with the files and folders that the settings name, the users file's content included."""
+def check_files(settings: Settings, positions: Sequence[int] = ()) -> list[Problem]:
+    """Return what is wrong with the files and folders that the settings name, the users file's content included.
+
+    ``positions`` are those of the routes in the configuration file, where the settings do not hold them all.
+    """
     problems = [
         *_users(settings),
         *_tls(settings),
@@ -29,11 +34,23 @@ def check_files(settings: Settings) -> list[Problem]:
         *_folders(settings),
         *_sockets(settings),
     ]
-    for index, route in enumerate(settings.routes):
+    for index, route in zip(positions or range(len(settings.routes)), settings.routes, strict=True):
         for number, upstream in enumerate(route.upstreams):
             if upstream.tls:
                 problems += _upstream_tls(settings, f"routes[{index}].upstream[{number}]", upstream.tls)
-    return problems
+            problems += _socket(settings, f"routes[{index}].upstream", upstream.path)
+    return in_order(problems, settings.path)
+
+
+def in_order(problems: Iterable[Problem], path: Path) -> list[Problem]:
+    """Return problems by line and column, those of the configuration at ``path`` first."""
+
+    def place(problem: Problem) -> tuple[bool, str, int, int]:
+        match = _PLACE.fullmatch(problem.where)
+        file, line, column = match.groups() if match else (problem.where, 0, 0)
+        return file != str(path), file, int(line), int(column)
+
+    return sorted(problems, key=place)
 
 
 def _users(settings: Settings) -> list[Problem]:
@@ -157,20 +174,21 @@ def _exists(path: Path) -> bool:
 
 
 def _sockets(settings: Settings) -> Iterator[Problem]:
-    """Check the paths of unix sockets: their length has a limit, and their folder must be there for listening."""
+    """Check the paths of unix sockets to listen on; their folder must be there."""
     listeners: list[tuple[str, ListenAddress]] = [("listen", address) for address in settings.listen]
     if settings.admin_listen:
         listeners.append(("admin_listen", settings.admin_listen))
-    paths = [(key, address.path) for key, address in listeners]
-    for index, route in enumerate(settings.routes):
-        paths += [(f"routes[{index}].upstream", upstream.path) for upstream in route.upstreams]
-    for key, path in paths:
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            yield _problem(
-                settings, key, f"{path} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have"
-            )
-        elif path and "listen" in key and not Path(path).parent.is_dir():
-            yield _problem(settings, key, f"{path} cannot be made: its folder does not exist")
+    for key, address in listeners:
+        yield from _socket(settings, key, address.path)
+        if 0 < len(os.fsencode(address.path)) <= MAX_SOCKET_PATH and not Path(address.path).parent.is_dir():
+            yield _problem(settings, key, f"{address.path} cannot be made: its folder does not exist")
+
+
+def _socket(settings: Settings, key: str, path: str) -> Iterator[Problem]:
+    """Check the length of a unix socket's path, which has a limit."""
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        text = f"{path} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have"
+        yield _problem(settings, key, text)
 
 
 def _problem(settings: Settings, key: str, text: str) -> Problem:

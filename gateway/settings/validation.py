@@ -5,7 +5,7 @@ The draft lets checks between keys run even where other keys are wrong, so that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
@@ -56,11 +56,23 @@ def validate(document: Document, model: type[M]) -> tuple[list[Found], Draft[M] 
     else:
         if not unsound:
             return found, Draft(document, config)
-    rest, kept = _without(document.data, unsound)
-    try:
-        return found, Draft(document, model.model_validate(rest), unsound, kept)
-    except ValidationError:
-        return found, None
+    return found, _draft(document, model, unsound)
+
+
+def draft_without(document: Document, model: type[M], paths: Iterable[KeyPath]) -> Draft[M] | None:
+    """Return a draft that leaves out the parts where something is wrong, None if the rest makes no model."""
+    return _draft(document, model, {_part(path) for path in paths})
+
+
+def _draft(document: Document, model: type[M], unsound: set[KeyPath]) -> Draft[M] | None:
+    """Return a model of the sound parts; what cannot do without a part that is left out, is left out as a whole."""
+    for _ in range(2):
+        rest, kept = _without(document.data, unsound)
+        try:
+            return Draft(document, model.model_validate(rest), unsound, kept)
+        except ValidationError as error:
+            unsound = unsound | {(str(detail["loc"][0]),) for detail in error.errors(include_url=False)}
+    return None
 
 
 def _part(path: KeyPath) -> KeyPath:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -10,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError, Problem
-from gateway.settings import Settings, parse_settings, parse_users
+from gateway.settings import Settings, load_settings, parse_users
 from gateway.settings.interpolation import Interpolation
 from gateway.settings.misfit import Misfit
 from tests.settings.support import ENVIRON, FILE, KEY
@@ -39,11 +40,19 @@ WORDS = [
 ]
 
 
+def _load(content: bytes) -> Settings:
+    """Read a configuration from a file, so that the files which it names are looked at too."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILE
+        path.write_bytes(content)
+        return load_settings(path, ENVIRON)
+
+
 def outcome(content: bytes) -> Settings | None:
     """Read a configuration, None where it has problems; an error that is not ours fails the test."""
     problems: list[Problem] | None = None
     try:
-        return parse_settings(content, FILE, ENVIRON)
+        return _load(content)
     except ConfigError as error:
         problems = error.problems
     assert problems
