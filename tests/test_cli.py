@@ -21,6 +21,7 @@ from gateway.cli import main
 from gateway.login.argon2 import matches
 from gateway.settings import Settings, new_key
 from gateway.settings.secrets import session_key
+from tests.support.tools import tool
 from tests.support.users import ALICE, BOB, CAROL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -220,6 +221,17 @@ def test_a_missing_configuration_is_told_with_what_to_do(folder: Path) -> None:
 # --- explain ------------------------------------------------------------------------------------------
 
 
+def test_a_configuration_that_may_not_be_read_is_told_as_a_missing_one_is(folder: Path) -> None:
+    (folder / "config/gateway.yaml").chmod(0)
+    # Root may read everything unless its capabilities are taken away.
+    as_anybody = [tool("setpriv", package="util-linux"), "--bounding-set=-all"] if os.geteuid() == 0 else []
+    for command in (["check"], ["health"], ["run"]):
+        found = subprocess.run(
+            [*as_anybody, sys.executable, "-m", "gateway", *command], capture_output=True, text=True, check=False
+        )
+        assert (found.returncode, found.stderr) == (1, "config/gateway.yaml: cannot be read: Permission denied\n")
+
+
 def explain(*arguments: str) -> dict[str, list[str]]:
     lines = [line.partition(":") for line in ok("explain", *arguments).splitlines()]
     said: dict[str, list[str]] = {}
@@ -373,6 +385,29 @@ def test_hash_password_asks_twice_at_a_terminal_and_shows_nothing() -> None:
     assert code == 0
     assert matches("hunter2", output.rstrip("\n"))
     assert "hunter2" not in shown
+
+
+def shell(command: str) -> tuple[int, str]:
+    """Run a command of the gateway in a shell; return exit code and what it says on stderr."""
+    found = subprocess.run(
+        ["sh", "-c", command.replace("gateway", f"{sys.executable} -m gateway", 1)],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    return found.returncode, found.stderr
+
+
+@pytest.mark.parametrize("command", ["schema", "new-key", "version", "hash-password", "check -c config/gateway.yaml"])
+def test_what_cannot_be_printed_is_told_and_not_done(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_KEY", new_key())
+    for target, reason in ((">/dev/full", "cannot be written: No space left"), (">&-", "is closed")):
+        code, said = shell(f"gateway {command} {target} <<end\nsecret\nend\n")
+        assert code == 1
+        (line,) = [line for line in said.splitlines() if not line.startswith("warning: ")]
+        assert line.startswith(f"standard output {reason}")
+
+
+def test_hash_password_without_an_input_says_so() -> None:
+    assert shell("gateway hash-password <&-") == (1, "standard input is closed: the password is read from there\n")
 
 
 # --- run and demo -------------------------------------------------------------------------------------

@@ -235,6 +235,29 @@ def test_health_says_why_it_is_not_ready(fake: tuple[int, list[bytes]], tmp_path
     assert refused("health", "--ready", "-c", config_for(tmp_path, f"127.0.0.1:{port}")) == "not ready: draining\n"
 
 
+def test_health_shows_one_printable_line_of_what_something_says(fake: tuple[int, list[bytes]], tmp_path: Path) -> None:
+    port, answers = fake
+    answers.append(b"HTTP/1.1 500 Oops\r\n\r\n\x1b[2Jgone " + b"x" * 500 + b"\nmore\n")
+    said = refused("health", "-c", config_for(tmp_path, f"127.0.0.1:{port}"))
+    assert said.startswith("not well: \N{REPLACEMENT CHARACTER}[2Jgone xx")
+    assert said.count("\n") == 1
+    assert len(said) < 80
+
+
+@pytest.mark.parametrize("body", [b"", b"ready\n", b"okay\n", b"<html>ok</html>", b"ok\nbut\n"])
+def test_health_takes_only_the_gateways_own_answer_for_well(
+    fake: tuple[int, list[bytes]], tmp_path: Path, body: bytes
+) -> None:
+    port, answers = fake
+    answers.append(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+    assert "does not answer as a gateway" in refused("health", "-c", config_for(tmp_path, f"127.0.0.1:{port}"))
+
+
+def test_without_a_configuration_it_is_told_how_to_name_one(tmp_path: Path) -> None:
+    for command in (["health"], ["sessions", "list", "alice"]):
+        assert "name another with -c FILE" in refused(*command, "-c", str(tmp_path / "none.yaml"))
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 x\r\n\r\n", b"HTTP/1.1 200 OK\r\nHos", b"\xff" * 99]
 )

@@ -3,12 +3,12 @@
 # ruff: noqa: PLC0415 -- imported at need, see the package
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.common import or_hint
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def find_listener(config: Path) -> Listener:
     """Return where the admin listener is. Raises ConfigError, or NoAnswer where there is none."""
     from gateway.settings import load_admin_access
 
-    access = load_admin_access(config, os.environ)
+    access = or_hint(config, load_admin_access)
     if access.address is None:
         raise NoAnswer(f"{config}: admin_listen is null, so a running gateway cannot be asked")
     if not access.address.path and not access.address.port:

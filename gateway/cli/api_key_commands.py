@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gateway.cli.common import config_option, counted, fail, load, table, tells_problems
+from gateway.cli.common import config_option, counted, fail, load, say, table, tells_problems
 
 if TYPE_CHECKING:
     from gateway.core.api_key import ApiKey
@@ -57,7 +57,7 @@ def new(config: Path, user: str, groups: tuple[str, ...], routes: tuple[str, ...
     _report(settings, "api_key_made", key)
     if not any("api-key" in route.programs for route in settings.routes):
         click.echo("No route accepts API keys yet: name `api-key` under `programs` of one.", err=True)
-    click.echo(text)
+    say(text)
 
 
 @api_key.command("list")
@@ -71,11 +71,11 @@ def list_keys(config: Path, user: str | None, *, as_json: bool) -> None:
     keys = _with_store(settings, lambda store: store.read())
     found = [key for key in keys.values() if user in (None, key.user)]
     if as_json:
-        click.echo(json.dumps([_as_json(key) for key in found], ensure_ascii=False, indent=2))
+        say(json.dumps([_as_json(key) for key in found], ensure_ascii=False, indent=2))
     elif not found:
-        click.echo("There are no API keys.")
+        say("There are no API keys.")
     else:
-        click.echo(table([COLUMNS, *map(_cells, found)]))
+        say(table([COLUMNS, *map(_cells, found)]))
     _tell_of_file_left(settings)
 
 
@@ -95,7 +95,7 @@ def revoke(config: Path, key_id: str) -> None:
     if key is None:
         fail([f"there is no API key {wanted[:40]}"])
     _report(settings, "api_key_revoked", key)
-    click.echo(f'Revoked "{key.name}" of {key.user}.')
+    say(f'Revoked "{key.name}" of {key.user}.')
 
 
 @api_key.command("import")
@@ -115,7 +115,7 @@ def import_keys(config: Path) -> None:
     count = _with_store(settings, lambda store: _take_over(settings, store))
     for companion in ("", "-wal", "-shm"):
         left.with_name(left.name + companion).unlink(missing_ok=True)
-    click.echo(f"Took over {counted(count, 'API key')}.")
+    say(f"Took over {counted(count, 'API key')}.")
 
 
 async def _take_over(settings: Settings, store: ApiKeyStore) -> int:

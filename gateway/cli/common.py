@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = Path("config/gateway.yaml")
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def tells_problems(command: Callable[P, None]) -> Callable[P, None]:
@@ -44,12 +45,26 @@ def fail(lines: Iterable[str]) -> NoReturn:
     sys.exit(1)
 
 
+def say(text: str) -> None:
+    """Print a line that the command is for; where it cannot be written, nobody may take the command for done."""
+    if sys.stdout is None:
+        fail(["standard output is closed: there is nowhere to print to"])
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python writes what is left once more at its end, and would tell of it with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail([f"standard output cannot be written: {error.strerror}"])
+
+
 def config_option(command: Callable[P, None]) -> Callable[P, None]:
     """Add ``-c FILE``."""
     return click.option(
         "-c",
         "--config",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         default=DEFAULT_CONFIG,
         envvar="GATEWAY_CONFIG",
         show_default=True,
@@ -63,10 +78,15 @@ def load(config: Path) -> Settings:
     """Read the configuration; where there is none, say how to get one. Raises ConfigError."""
     from gateway.settings import load_settings
 
+    return or_hint(config, load_settings)
+
+
+def or_hint(config: Path, read: Callable[[Path, Mapping[str, str]], T]) -> T:
+    """Return what ``read`` makes of a configuration; where there is none, say how to get one. Raises ConfigError."""
     try:
-        return load_settings(config, os.environ)
+        return read(config, os.environ)
     except ConfigError as error:
-        if config.exists():
+        if os.access(config, os.F_OK):
             raise
         hint = "name another with -c FILE or $GATEWAY_CONFIG, or run `gateway demo`, which needs none"
         raise ConfigError([*error.problems, Problem(str(config), "", hint)]) from None

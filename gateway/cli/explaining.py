@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from gateway.cli.common import config_option, load, tells_problems
+from gateway.cli.common import config_option, load, say, tells_problems
 
 if TYPE_CHECKING:
     from gateway.core.policy import Address
@@ -79,7 +79,7 @@ def explain(
         told = replace(session.identity, claims=claims_of(claims), method=provider or session.identity.method)
         session = replace(session, identity=told, login=login_of(provider, acr, told.user))
     for name, value in explained(settings, session, method.upper(), url, client_of(address), seconds_of(age)):
-        click.echo(f"{name + ':':<12} {value}")
+        say(f"{name + ':':<12} {value}")
 
 
 def client_of(text: str | None) -> Address | None:

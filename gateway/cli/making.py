@@ -10,7 +10,7 @@ import sys
 import click
 
 from gateway import __version__
-from gateway.cli.common import fail, tells_problems
+from gateway.cli.common import fail, say, tells_problems
 
 
 @click.command()
@@ -21,7 +21,7 @@ def schema() -> None:
     """
     from gateway.settings import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    say(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
 @click.command("hash-password")
@@ -33,6 +33,8 @@ def hash_password() -> None:
     """
     from gateway.login.password import hash_password as make_hash
 
+    if sys.stdin is None:
+        fail(["standard input is closed: the password is read from there"])
     if sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
@@ -42,7 +44,7 @@ def hash_password() -> None:
         except UnicodeDecodeError:
             fail(["the password is not UTF-8"])
     try:
-        click.echo(make_hash(password))
+        say(make_hash(password))
     except ValueError as error:
         fail([str(error)])
 
@@ -55,10 +57,10 @@ def new_key() -> None:
     """
     from gateway.settings import new_key as make_key
 
-    click.echo(make_key())
+    say(make_key())
 
 
 @click.command()
 def version() -> None:
     """Print the version, and that of Python."""
-    click.echo(f"gateway {__version__} (Python {platform.python_version()})")
+    say(f"gateway {__version__} (Python {platform.python_version()})")

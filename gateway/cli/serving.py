@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import config_option, counted, load, tell_warnings, tells_problems
+from gateway.cli.common import config_option, counted, load, say, tell_warnings, tells_problems
 from gateway.errors import ConfigError
 
 DEMO_LISTEN = "127.0.0.1:8080"
@@ -77,4 +77,4 @@ def check(config: Path) -> None:
     counts += [counted(len(users), "user"), counted(len(settings.keys), "key")]
     if settings.warnings:
         counts.append(counted(len(settings.warnings), "warning"))
-    click.echo(f"OK: {config}: {', '.join(counts)}")
+    say(f"OK: {config}: {', '.join(counts)}")

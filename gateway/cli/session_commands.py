@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from gateway.cli.admin_client import NoAnswer, ask, find_listener
-from gateway.cli.common import config_option, counted, fail, table, tells_problems
+from gateway.cli.common import config_option, counted, fail, say, table, tells_problems
 
 API = "/api/sessions"
 COLUMNS = ("handle", "signed in", "last seen", "ends", "address", "device")
@@ -34,14 +34,14 @@ def list_sessions(config: Path, user: str, *, as_json: bool) -> None:
     """List the sessions of USER, newest first."""
     answer = _call(config, "GET", f"{API}?user={_quoted(user)}")
     if as_json:
-        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+        say(json.dumps(answer, ensure_ascii=False, indent=2))
     elif not answer["listable"]:
-        click.echo("Sessions in cookies are known to the browsers only. `revoke --user` ends all of a user.")
+        say("Sessions in cookies are known to the browsers only. `revoke --user` ends all of a user.")
     elif not answer["sessions"]:
-        click.echo(f"{user} has no session.")
+        say(f"{user} has no session.")
     else:
         rows = [_cells(entry) for entry in answer["sessions"]]
-        click.echo(table([COLUMNS, *rows]))
+        say(table([COLUMNS, *rows]))
 
 
 @sessions.command()
@@ -67,11 +67,11 @@ def revoke(config: Path, user: str | None, handle: str | None, *, everybody: boo
         target, ended = f"{target}?user={_quoted(user or '')}", f"Ended the sessions of {user}."
     answer = _call(config, "DELETE", target)
     if as_json:
-        click.echo(json.dumps(answer))
+        say(json.dumps(answer))
     elif answer["ended"] is None:
-        click.echo(ended)
+        say(ended)
     else:
-        click.echo(f"Ended {counted(answer['ended'], 'session')} of {user}.")
+        say(f"Ended {counted(answer['ended'], 'session')} of {user}.")
 
 
 def _quoted(text: str) -> str:
