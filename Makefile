@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH := build/bench
 PROVIDER := tests/oidc_provider/node_modules/.installed
+RUN_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # NO_SKIPS=1 fails the tests where one was skipped, as for want of a tool.
@@ -27,8 +28,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-run: $(STAMP) ## the demo: the gateway and two small apps on loopback
-	$(BIN)/gateway demo
+run: $(STAMP) ## the demo: the gateway and two small apps on loopback; RUN_ARGS="--listen 127.0.0.1:8081" for another port
+	$(BIN)/gateway demo $(RUN_ARGS)
 
 compose: ## the stack of compose.yaml in containers; needs docker, and nothing else
 	docker compose build

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import types
@@ -115,6 +116,7 @@ def test_every_command_has_help(command: str) -> None:
         ["explain", "--user", "alice", "--claim", "level", "GET", "/"],
         ["demo", "--listen", "8080"],
         ["demo", "--listen", "unix:/a"],
+        ["demo", "--listen", "127.0.0.1:70000"],
         ["version", "x"],
     ],
 )
@@ -190,6 +192,16 @@ def test_check_tells_warnings_and_still_succeeds(folder: Path) -> None:
     assert result.exit_code == 0
     assert result.stderr.startswith("warning: config/gateway.yaml:3:13: public_url: ")
     assert result.stdout.endswith("1 key, 1 warning\n")
+
+
+@pytest.mark.parametrize("users", ["{}", "{{a: {{password: '{hash}', disabled: true}}}}"])
+def test_check_warns_where_nobody_can_log_in(folder: Path, users: str) -> None:
+    text = users.format(hash=ALICE.entry()["password"]) if "hash" in users else users
+    (folder / "config/users.yaml").write_text(f"users: {text}\n")
+    result = call("check")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: config/gateway.yaml:6:24: login.local.users: config/users.yaml names no")
+    assert result.stdout.endswith(", 1 warning\n")
 
 
 def test_an_unset_key_is_told_with_the_command_that_makes_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,6 +423,22 @@ def test_hash_password_without_an_input_says_so() -> None:
 
 
 # --- run and demo -------------------------------------------------------------------------------------
+
+
+def test_the_demo_names_no_address_that_it_refuses() -> None:
+    for address in ("foo", "8080", "unix:/a"):
+        said = refused("demo", "--listen", address, code=2)
+        assert "write 127.0.0.1:8080 or [::1]:8080" in said
+        assert "unix:/path" not in said
+
+
+def test_the_demo_says_how_to_take_another_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        other = port + 1 if port < 65535 else port - 1
+        assert shell(f"gateway demo --listen 127.0.0.1:{port}") == (
+            1, f"gateway: 127.0.0.1:{port} is in use: gateway demo --listen 127.0.0.1:{other}\n"
+        )  # fmt: skip
 
 
 def test_run_starts_the_gateway_with_the_settings_and_passes_on_its_exit_code(

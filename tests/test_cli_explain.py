@@ -106,3 +106,26 @@ def explained(folder: Path, *arguments: str) -> Result:
     config.write_text(STEPPED.format(key=new_key()), encoding="utf-8")
     (folder / "users.yaml").write_text("users: {}\n", encoding="utf-8")
     return CliRunner().invoke(main, ["explain", "-c", str(config), *arguments])
+
+
+def test_explain_says_when_nobody_can_log_in_there(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.yaml"
+    config.write_text(CLAIMED.format(key=new_key()), encoding="utf-8")
+    (tmp_path / "users.yaml").write_text("users: {}\n", encoding="utf-8")
+    for provider, noted in (("sso", True), ("password", False), ("api-key", False)):
+        arguments = [
+            "explain",
+            "-c",
+            str(config),
+            "--user",
+            "alice",
+            "--group",
+            "a",
+            "--provider",
+            provider,
+            "GET",
+            "/",
+        ]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0
+        assert (f"note: {provider} is no provider of the configuration" in result.stderr) is noted

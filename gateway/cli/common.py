@@ -104,7 +104,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def tell_warnings(settings: Settings) -> None:
-    """Print the warnings on stderr."""
-    for problem in settings.warnings:
+def tell_warnings(warnings: Iterable[Problem]) -> None:
+    """Print warnings on stderr."""
+    for problem in warnings:
         click.echo(f"warning: {problem}", err=True)

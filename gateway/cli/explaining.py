@@ -74,12 +74,23 @@ def explain(
         raise click.UsageError("--claim, --provider, --acr and --age say something about a user: give --user too")
     if acr and not provider:
         raise click.UsageError("--acr is what a provider says: give --provider too")
+    if provider and provider not in ways_in(settings):
+        click.echo(f"note: {provider} is no provider of the configuration: nobody can log in there", err=True)
     session = session_of(settings, user, groups, email)
     if session is not None:
         told = replace(session.identity, claims=claims_of(claims), method=provider or session.identity.method)
         session = replace(session, identity=told, login=login_of(provider, acr, told.user))
     for name, value in explained(settings, session, method.upper(), url, client_of(address), seconds_of(age)):
         say(f"{name + ':':<12} {value}")
+
+
+def ways_in(settings: Settings) -> set[str]:
+    """Return what rules may name under ``providers``."""
+    from gateway.core.programs import API_KEY, BASIC
+
+    issuers, introspectors = settings.issuers, settings.introspectors
+    people = [*(source.people for source in issuers), *(source.people for source in introspectors)]
+    return {"password", BASIC, API_KEY, *(provider.id for provider in (*settings.providers, *people))}
 
 
 def client_of(text: str | None) -> Address | None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.common import config_option, counted, load, say, tell_warnings, tells_problems
 from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 DEMO_LISTEN = "127.0.0.1:8080"
 
@@ -22,13 +26,8 @@ def run(config: Path) -> None:
 
     SIGTERM lets requests in flight finish and stops; SIGHUP reads the configuration again.
     """
-    from gateway.settings import check_files
-
     settings = load(config)
-    tell_warnings(settings)
-    problems = check_files(settings)
-    if problems:
-        raise ConfigError(problems)
+    look_at_files(settings)
     from gateway.supervisor import run as run_gateway
 
     sys.exit(run_gateway(settings, config))
@@ -42,14 +41,12 @@ def demo(listen: str) -> None:
 
     Nothing else is needed. Prints the URL, users and passwords; everything is gone when it stops.
     """
-    from gateway.settings import Misfit, listen_address
+    from gateway.settings import Misfit, tcp_address
 
     try:
-        address = listen_address(listen)
+        address = tcp_address(listen)
     except Misfit as error:
         raise click.BadParameter(f"{listen!r} is not {error.text}", param_hint="--listen") from None
-    if address.path:
-        raise click.BadParameter("browsers need a host and a port", param_hint="--listen")
     from gateway.demo import demo as run_demo
 
     sys.exit(run_demo(address.host, address.port))
@@ -63,18 +60,27 @@ def check(config: Path) -> None:
 
     Prints every problem with its line and column, and warnings; nothing is started or changed.
     """
-    from gateway.settings import check_files, load_users
+    from gateway.settings import load_users
 
     settings = load(config)
-    tell_warnings(settings)
-    problems = check_files(settings)
-    if problems:
-        raise ConfigError(problems)
+    warned = look_at_files(settings)
     users = load_users(settings.users_file) if settings.users_file else {}
     hosts = {route.host for route in settings.routes if route.host} | {settings.public_host}
     rules = sum(len(route.rules) for route in settings.routes)
     counts = [counted(len(settings.routes), "route"), counted(rules, "rule"), counted(len(hosts), "host")]
     counts += [counted(len(users), "user"), counted(len(settings.keys), "key")]
-    if settings.warnings:
-        counts.append(counted(len(settings.warnings), "warning"))
+    if warned:
+        counts.append(counted(warned, "warning"))
     say(f"OK: {config}: {', '.join(counts)}")
+
+
+def look_at_files(settings: Settings) -> int:
+    """Check the files that the settings name. Tells all warnings, and returns their number. Raises ConfigError."""
+    from gateway.settings import check_files, warn_files
+
+    tell_warnings(settings.warnings)
+    if problems := check_files(settings):
+        raise ConfigError(problems)
+    more = warn_files(settings)
+    tell_warnings(more)
+    return len(settings.warnings) + len(more)

@@ -12,6 +12,18 @@ from markupsafe import escape
 from gateway.control.facts import is_navigation, request_id_of
 from gateway.control.pages import REQUEST_ID_MARK, error_page
 
+DETAILS = {
+    400: "What was sent cannot be understood here.",
+    403: "This is not open to you.",
+    404: "Nothing is served here.",
+    405: "This method is not served here.",
+    413: "What was sent is too large.",
+    415: "This takes a plain form and nothing else.",
+    500: "The gateway failed. The log has the details.",
+    503: "Too busy, or not ready. Try again in a moment.",
+}
+"""What problems say unless there is more to say; Python's own texts differ from version to version."""
+
 
 def page(html: str, status: int = 200, *, csp: str = "", retry_after: int | None = None) -> web.Response:
     """Return a page; ``csp`` in place of the policy for pages without a form."""
@@ -58,7 +70,7 @@ def failure(request: web.Request, status: int, detail: str = "") -> web.Response
     """Return an error as whoever asked can read it: a page or a problem."""
     if is_navigation(request):
         return failure_page(request, status, detail)
-    return problem(request, status, detail or HTTPStatus(status).description)
+    return problem(request, status, detail or DETAILS.get(status, ""))
 
 
 def failure_page(

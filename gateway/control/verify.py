@@ -33,6 +33,7 @@ NOT_TOLD = (
     "The request to verify is missing: X-Forwarded-Method, -Host and -Uri are taken from trusted_proxies only, "
     "and must be there once each."
 )
+NO_ROUTE = "No app of this site is at that address, so nobody is let in there."
 
 # It becomes part of the login's address: nothing may turn it into another host's.
 _HOST = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -63,7 +64,7 @@ async def verify(request: web.Request) -> web.Response:
         return problem(request, 400, "The target can be read in two ways.")
     route = _route(site, asked, paths)
     if route is None:
-        return failure(request, 403)
+        return failure(request, 403, NO_ROUTE)
     session = await current_session(request)
     ruling = judge(route, session, paths[0], asked.method, client_of(request), site.parts.clock())
     if ruling.verdict is Verdict.FORWARD:

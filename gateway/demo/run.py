@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import sys
@@ -15,10 +16,11 @@ import yaml
 from aiohttp import web
 
 from gateway.demo.apps import live_app, whoami_app
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Problem
 from gateway.login.password import hash_password
 from gateway.logs import set_up_logging
-from gateway.settings import load_settings
+from gateway.settings import ListenAddress, load_settings
+from gateway.settings.addresses import MAX_PORT
 from gateway.supervisor import Supervisor, announce_on_stderr
 
 PEOPLE = {
@@ -43,9 +45,18 @@ def demo(host: str, port: int) -> int:
             uvloop.run(_serve(Path(folder), host, port, passwords))
         except ConfigError as error:
             for problem in error.problems:
-                announce_on_stderr(str(problem))
+                announce_on_stderr(_without_file(problem, error, host, port))
             return 1
     return 0
+
+
+def _without_file(problem: Problem, error: ConfigError, host: str, port: int) -> str:
+    """Return what is wrong, without the demo's own configuration file: nobody knows it, and it is gone already."""
+    cause = error.__cause__
+    if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+        return problem.text
+    other = ListenAddress(host, port + 1 if port < MAX_PORT else port - 1)
+    return f"{ListenAddress(host, port)} is in use: gateway demo --listen {other}"
 
 
 async def _serve(folder: Path, host: str, port: int, passwords: dict[str, str]) -> None:

@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.settings.addresses import ListenAddress, listen_address
+    from gateway.settings.addresses import ListenAddress, tcp_address
     from gateway.settings.admin import AdminAccess, load_admin_access
-    from gateway.settings.files import check_files
+    from gateway.settings.files import check_files, warn_files
     from gateway.settings.load import load_settings, parse_settings
     from gateway.settings.misfit import Misfit
     from gateway.settings.schema import json_schema
@@ -29,13 +29,14 @@ _MODULES = {
     "TlsFiles": "settings",
     "check_files": "files",
     "json_schema": "schema",
-    "listen_address": "addresses",
     "load_admin_access": "admin",
     "load_settings": "load",
     "load_users": "users",
     "new_key": "secrets",
     "parse_settings": "load",
     "parse_users": "users",
+    "tcp_address": "addresses",
+    "warn_files": "files",
 }
 """Where each public name is."""
 
@@ -48,13 +49,14 @@ __all__ = [
     "TlsFiles",
     "check_files",
     "json_schema",
-    "listen_address",
     "load_admin_access",
     "load_settings",
     "load_users",
     "new_key",
     "parse_settings",
     "parse_users",
+    "tcp_address",
+    "warn_files",
 ]
 
 

@@ -12,11 +12,12 @@ from gateway.settings.misfit import Misfit, not_a
 
 ADMIN_LISTEN = "127.0.0.1:9090"
 """The default of ``admin_listen``."""
+MAX_PORT = 65535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\\]*)(.*)", re.DOTALL)
-_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,9}))?")
 _PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()+,=:@/]*")
 
 
@@ -161,14 +162,19 @@ def upstream_address(value: object) -> UpstreamAddress:
 
 def listen_address(value: object) -> ListenAddress:
     """Return where to listen: ``127.0.0.1:8080``, ``[::1]:0`` or ``unix:/path.sock``."""
-    expected = "an address to listen on: write 127.0.0.1:8080, [::1]:8080 or unix:/path.sock"
-    if not isinstance(value, str):
-        raise not_a(expected)
-    if value.startswith("unix:"):
+    if isinstance(value, str) and value.startswith("unix:"):
         return ListenAddress(path=_socket_path(value))
-    match = _AUTHORITY.fullmatch(value)
-    if match is None or match[2] is None or int(match[2]) > 65535:
+    return tcp_address(value, "an address to listen on: write 127.0.0.1:8080, [::1]:8080 or unix:/path.sock")
+
+
+def tcp_address(
+    value: object, expected: str = "an address to listen on: write 127.0.0.1:8080 or [::1]:8080"
+) -> ListenAddress:
+    """Return where to listen by TCP: ``127.0.0.1:8080``, ``[::1]:0``."""
+    match = _AUTHORITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2] is None:
         raise not_a(expected)
+    _check_port(match[2], expected)
     if match[1] in ("", "*"):
         raise not_a(f"an address to listen on: for all of the machine's, write 0.0.0.0:{match[2]} or [::]:{match[2]}")
     return ListenAddress(host_name(match[1].lower()).strip("[]"), int(match[2]))
@@ -198,6 +204,12 @@ def route_path(value: object) -> str:
     return path
 
 
+def _check_port(port: str, expected: str) -> None:
+    """Refuse a port that TCP does not have."""
+    if int(port) > MAX_PORT:
+        raise not_a(f"{expected.partition(':')[0]}: a port is {MAX_PORT} at most")
+
+
 def _socket_path(value: str) -> str:
     path = value.removeprefix("unix:")
     if not path or path.startswith("//") or not path.isprintable():
@@ -213,7 +225,8 @@ def _split(value: object, schemes: tuple[str, ...], expected: str) -> tuple[Orig
     if "@" in match[2]:
         raise Misfit("a URL with a user name or password in it; leave them out")
     authority = _AUTHORITY.fullmatch(match[2].lower())
-    if authority is None or not authority[1] or not 0 < int(authority[2] or 1) <= 65535:
+    if authority is None or not authority[1] or not int(authority[2] or 1):
         raise not_a(expected)
+    _check_port(authority[2] or "1", expected)
     scheme = match[1].lower()
     return Origin(scheme, host_name(authority[1]), int(authority[2] or DEFAULT_PORTS[scheme])), match[3]

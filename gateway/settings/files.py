@@ -42,6 +42,16 @@ def check_files(settings: Settings, positions: Sequence[int] = ()) -> list[Probl
     return in_order(problems, settings.path)
 
 
+def warn_files(settings: Settings) -> list[Problem]:
+    """Return what is right with the files, but hardly what is meant. Raises ConfigError if one cannot be read."""
+    if settings.users_file is None or settings.providers:
+        return []
+    if not all(user.disabled for user in load_users(settings.users_file).values()):
+        return []
+    text = f"{settings.users_file} names no user who may log in, and there is no provider (login.oidc), so nobody can"
+    return [_problem(settings, "login.local.users", text)]
+
+
 def in_order(problems: Iterable[Problem], path: Path) -> list[Problem]:
     """Return problems by line and column, those of the configuration at ``path`` first."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from gateway.settings.secrets import NEW_KEY
 from gateway.settings.settings import Settings
 from gateway.settings.validation import draft_without, validate
 from gateway.settings.warnings import warnings
+
+_NOTHING_THERE = ("is not set", os.strerror(errno.ENOENT))
 
 
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -64,10 +68,10 @@ def _file_problems(document: Document, found: Iterable[Found], path: Path) -> li
 
 
 def _with_remedies(found: Iterable[Found]) -> list[Found]:
-    """Name the command that makes a key wherever one cannot be had, as from an unset variable."""
+    """Name the command that makes a key wherever there is none: an unset variable, a file that is missing."""
     return [
         replace(entry, text=f"{entry.text}; {NEW_KEY}")
-        if entry.path[:2] == ("session", "keys") and NEW_KEY not in entry.text
+        if entry.path[:2] == ("session", "keys") and entry.text.endswith(_NOTHING_THERE)
         else entry
         for entry in found
     ]

@@ -32,6 +32,9 @@ _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([0-9]{1,10}),t=([0-9]{1,10}),p=([0-9]{1,10})\$([A-Za-z0-9+/]{1,128})\$([A-Za-z0-9+/]{1,256})"
 )
 
+_CUT = re.compile(r"\$argon2id\$v=[0-9]+\$m=[0-9]+")
+"""What YAML leaves of a hash without quotes within braces."""
+
 
 def session_key(value: object) -> bytes:
     """Return a key's 32 bytes from base64url. Raises Misfit for anything that is not 32 random bytes."""
@@ -87,7 +90,7 @@ def password_hash(value: object) -> str:
     if not value.startswith("$argon2id$"):
         raise Misfit(f"a hash that is not argon2id; {NEW_HASH}")
     match = _PHC.fullmatch(value)
-    if "," not in value:
+    if _CUT.fullmatch(value):
         raise Misfit("a hash that ends at its first comma; put the whole hash in quotes")
     if match is None:
         raise Misfit(f"not a whole argon2id hash: $argon2id$v=19$m=…,t=…,p=…$salt$hash; {NEW_HASH}")

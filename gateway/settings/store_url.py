@@ -41,7 +41,8 @@ def session_store(value: object) -> str | RedisAddress:
     if value in STORES:
         return value
     if ":" not in value and "@" not in value and "/" not in value:
-        raise not_a(EXPECTED + nearest(value, [*STORES, "redis"]))
+        guess = nearest(value, [*STORES, "redis"]).replace('"redis"', f'"{_FORMS[Topology.SINGLE]}"')
+        raise not_a(EXPECTED + guess)
     match = _URL.fullmatch(value)
     if match is None:
         raise Misfit(f"not {EXPECTED}")

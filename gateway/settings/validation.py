@@ -153,6 +153,9 @@ def _text(document: Document, path: KeyPath, detail: ErrorDetails, *, at_key: bo
         if not error.quotes:
             return error.text
         return f"{_shown(document, path, at_key=at_key)} is not {error.text}"
+    if detail["type"] in ("model_type", "dict_type"):
+        example = _EXAMPLES.get((path[0], path[-1])) if path else None
+        return f'{_MAPPING}, as "{example}"' if example else _MAPPING
     return _TEXTS.get(detail["type"], detail["msg"])
 
 
@@ -173,6 +176,10 @@ def _shown(document: Document, path: KeyPath, *, at_key: bool) -> str:
 _MAPPING = "should be a mapping: keys with values"
 _TEXTS: Mapping[str, str] = {
     "list_type": "should be a list: [a, b], or a line with - for each entry",
-    "model_type": _MAPPING,
-    "dict_type": _MAPPING,
 }
+_EXAMPLES: Mapping[tuple[str | int, str | int], str] = {
+    ("routes", "allow"): "allow: {groups: [staff]}",
+    ("routes", "timeout"): "timeout: {response: 60s}",
+    ("login", "local"): "local: {users: users.yaml}",
+}
+"""Mappings that are often taken for a single value, by the first and the last key of their path."""

@@ -157,9 +157,10 @@ def email(value: object) -> str:
     """Return the address of a user, in lower case, or the empty text."""
     if value == "":
         return ""
-    local, domain = _email_parts(value)
+    expected = "an address: write alice@example.com"
+    local, domain = _email_parts(value, expected)
     if "*" in local or "*" in domain:
-        raise not_a("an address")
+        raise not_a(expected)
     return f"{local}@{domain}"
 
 
@@ -185,14 +186,13 @@ def email_pattern(value: object) -> str:
     In the domain, ``*`` may only stand for whole labels in front: ``*@*example.com`` would admit
     everybody at ``notexample.com``.
     """
-    local, domain = _email_parts(value)
+    local, domain = _email_parts(value, "an address or pattern: write alice@example.com or *@example.com")
     if "*" in domain.removeprefix("*."):
         raise not_a("a safe pattern: after the @ write a domain, or *. and a domain")
     return f"{local}@{domain}"
 
 
-def _email_parts(value: object) -> tuple[str, str]:
-    expected = "an address or pattern: write alice@example.com or *@example.com"
+def _email_parts(value: object, expected: str) -> tuple[str, str]:
     if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
         raise not_a(expected)
     local, at, domain = value.lower().partition("@")

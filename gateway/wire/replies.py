@@ -30,7 +30,7 @@ DETAILS: Final = {
     431: "The request's headers are too large.",
     500: "The gateway failed. The log has the details.",
     501: "This transfer coding or method is not known here.",
-    502: "The app did not give a valid answer.",
+    502: "The app cannot be reached, or gave no valid answer.",
     503: "Too busy, or not ready. Try again in a moment.",
     504: "The app did not answer in time.",
     505: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from gateway.control.jwks import JwkSet
 from gateway.errors import StoreUnavailable
 from tests.control.harness import Settings, StartSite
+from tests.support.visitor import PROGRAM
 
 PATH = "/_gateway/jwks.json"
 
@@ -32,4 +35,6 @@ async def test_without_keys_nobody_caches_an_empty_set(start_site: StartSite) ->
 
 async def test_where_nothing_is_signed_there_is_no_page(start_site: StartSite) -> None:
     site = await start_site(Settings())
-    assert (await site.browser().get(PATH)).status == 404
+    answer = await site.browser().get(PATH, PROGRAM)
+    assert answer.status == 404
+    assert json.loads(answer.text)["detail"] == "Nothing is served here."

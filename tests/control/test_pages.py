@@ -12,6 +12,7 @@ import pytest
 
 from gateway.control import pages
 from gateway.control.pages import CSP, ERRORS, REQUEST_ID_MARK, error_page, in_words
+from gateway.wire.replies import DETAILS
 from tests.control.conftest import StartSite
 from tests.control.harness import Answer, ControlSite, Settings
 from tests.support.users import ALICE
@@ -184,6 +185,10 @@ def test_error_pages_show_the_way_on() -> None:
     assert 'href="/_gateway/"' in error_page(404).decode()
     assert 'href="/_gateway/login"' in error_page(401).decode()
     assert 'href="/_gateway' not in error_page(421).decode()
+
+
+def test_of_an_app_that_does_not_answer_page_and_problem_say_the_same() -> None:
+    assert DETAILS[502].partition(" cannot ")[2] in error_page(502).decode()
 
 
 def test_an_error_page_can_say_something_else() -> None:

@@ -107,7 +107,9 @@ async def test_with_a_cookie_domain_the_login_is_on_the_public_host(start_site: 
 async def test_without_the_right_it_is_403(site: ControlSite) -> None:
     browser = site.browser()
     await browser.login(BOB)
-    assert (await ask(browser, "/wiki/page")).status == 403
+    answer = await ask(browser, "/wiki/page")
+    assert answer.status == 403
+    assert json.loads(answer.text)["detail"] == "This is not open to you."
 
 
 async def test_what_is_public_is_allowed_to_anybody(site: ControlSite) -> None:
@@ -120,7 +122,9 @@ async def test_what_is_public_is_allowed_to_anybody(site: ControlSite) -> None:
 async def test_what_no_route_serves_is_403(site: ControlSite, uri: str, host: str) -> None:
     browser = site.browser()
     await browser.login(ALICE)
-    assert (await ask(browser, uri, host=host)).status == 403
+    answer = await ask(browser, uri, host=host)
+    assert answer.status == 403
+    assert json.loads(answer.text)["detail"] == "No app of this site is at that address, so nobody is let in there."
 
 
 @pytest.mark.parametrize("missing", ["Method", "Host", "Uri"])

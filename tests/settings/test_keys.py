@@ -33,6 +33,9 @@ CASES = {
     # --- shapes
     "text for a mapping": case("session: {keys: [$KEY], cookie: ▸hello}", ("session.cookie", "should be a mapping")),
     "nothing for a mapping": case(ROUTE + "    allow:▸", ("routes[0].allow", "should be a mapping")),
+    "a group for allow": case(ROUTE + "    allow: ▸staff", ("routes[0].allow", 'as "allow: {groups: [staff]}"')),
+    "a time for a timeout": case(ROUTE + "    timeout: ▸5s", ("routes[0].timeout", 'as "timeout: {response: 60s}"')),
+    "a file for local": case("login: {local: ▸a.yaml}", ("login.local", 'as "local: {users: users.yaml}"')),
     "text for a list": case(ROUTE + "    allow: {groups: ▸staff}", ("routes[0].allow.groups", "should be a list")),
     "nothing for a list": case(ROUTE + "    allow: {groups:▸ }", ("routes[0].allow.groups", "should be a list")),
     "number for a route": case("routes: [▸7]", ("routes[0]", "should be a mapping")),
@@ -67,7 +70,11 @@ CASES = {
     "listen without host": case("listen: ▸:8080", ("listen", "write 0.0.0.0:8080 or [::]:8080")),
     "listen without port": case("listen: ▸localhost", ("listen", "is not an address to listen on")),
     "listen on a number": case("listen: ▸8080", ("listen", "8080 is not an address to listen on")),
-    "listen on no port of TCP": case("listen: ▸127.0.0.1:70000", ("listen", "is not an address to listen on")),
+    "listen on no port of TCP": case("listen: ▸127.0.0.1:70000", ("listen", "listen on: a port is 65535 at most")),
+    "listen on a port of many digits": case("listen: ▸127.0.0.1:1234567", ("listen", "a port is 65535 at most")),
+    "upstream on no port of TCP": case(
+        "routes:\n  - name: a\n    upstream: ▸http://a:70000", ("routes[0].upstream", "a port is 65535 at most")
+    ),
     "listen on a bare IPv6 address": case("listen: ▸::1:80", ("listen", "[::1]:8080")),
     "listen on nothing": case("listen: ▸[]", ("listen", "at least one")),
     "one of several listeners": case("listen: [127.0.0.1:1, ▸x]", ("listen[1]", "is not an address to listen on")),
@@ -282,6 +289,10 @@ KEY_CASES = {
         "session: {keys: [▸'${NO_KEY}']}",
         ("session.keys[0]", "the environment variable NO_KEY is not set; make one with `gateway new-key`"),
     ),
+    "key in a file that is missing": case(
+        "session: {keys: [▸'${file:none}']}",
+        ("session.keys[0]", "No such file or directory; make one with `gateway new-key`"),
+    ),
     "key of zeros": case(f"session: {{keys: [▸{'A' * 43}]}}", ("session.keys[0]", "not drawn at random")),
     "key of words": case(
         "session: {keys: [▸replace-me-with-a-key-from-gateway-new-keyA]}", ("session.keys[0]", "not drawn at random")
@@ -365,3 +376,14 @@ SECRETS = {
 @pytest.mark.parametrize("text", SECRETS.values(), ids=SECRETS)
 def test_no_error_repeats_a_secret(text: str) -> None:
     assert "hunter2" not in "\n".join(map(str, problems_of(text)))
+
+
+@pytest.mark.parametrize("value", ["${file:.}", "${KEY"])
+def test_a_key_that_may_be_there_is_not_to_be_made_anew(value: str) -> None:
+    (problem,) = problems_of(f"session: {{keys: ['{value}']}}")
+    assert "gateway new-key" not in problem.text
+
+
+def test_a_mapping_with_other_keys_gets_no_example_of_another() -> None:
+    (problem,) = problems_of("session: {keys: ['${KEY}'], store: 'redis://a', redis: {timeout: 5s}}")
+    assert problem.text == "should be a mapping: keys with values"

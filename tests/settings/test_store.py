@@ -28,6 +28,7 @@ URLS = {
 
 WRONG = {
     "a word": ("sqllite", 'did you mean "sqlite"?'),
+    "the name alone": ("redis", 'did you mean "redis://host:6379/0"?'),
     "another product": ("memcached://hunter2", "write cookie, sqlite or redis://"),
     "a scheme that is nearly one": ("redis+sentinels://a:hunter2@b/main", 'did you mean "redis+sentinel"?'),
     "no host": ("redis:///hunter2", "after :// comes a host"),

@@ -101,10 +101,12 @@ CASES = {
     "group with a comma": case(f"users: {{a: {{password: {Q}, groups: [▸'a,b']}}}}", ("users.a.groups[0]", "a comma")),
     "groups in one text": case(f"users: {{a: {{password: {Q}, groups: ▸a}}}}", ("users.a.groups", "should be a list")),
     "email that is none": case(
-        f"users: {{a: {{password: {Q}, email: ▸alice}}}}", ("users.a.email", "is not an address")
+        f"users: {{a: {{password: {Q}, email: ▸alice}}}}",
+        ("users.a.email", "is not an address: write alice@example.com"),
     ),
     "email that is a pattern": case(
-        f"users: {{a: {{password: {Q}, email: ▸'*@a.b'}}}}", ("users.a.email", "an address")
+        f"users: {{a: {{password: {Q}, email: ▸'*@a.b'}}}}",
+        ("users.a.email", "is not an address: write alice@example.com"),
     ),
     "name with a line break": case(f'users: {{a: {{password: {Q}, name: ▸"a\\nb"}}}}', ("users.a.name", "control")),
     "disabled in words": case(f"users: {{a: {{password: {Q}, disabled: ▸no}}}}", ("users.a.disabled", "true or false")),
@@ -121,6 +123,8 @@ HASHES = {
     "of another kind": ("$2b$12$abcdefghijklmnopqrstuv", "not argon2id"),
     "of a weaker kind": (HASH.replace("2id", "2i"), "not argon2id"),
     "cut short": (HASH[:40], "not a whole argon2id hash"),
+    "a placeholder": ("$argon2id$…", "not a whole argon2id hash"),
+    "nothing but its name": ("$argon2id$", "not a whole argon2id hash"),
     "cut at a comma": (HASH.partition(",")[0], "put the whole hash in quotes"),
     "without a digest": (HASH.rpartition("$")[0] + "$", "not a whole"),
     "of an old version": (HASH.replace("v=19", "v=16"), "not a whole"),
