@@ -74,6 +74,8 @@ class ErrorText:
 _PORTAL = ("Your apps", PORTAL_PATH)
 _SWITCH = ("Sign in as someone else", LOGOUT_PATH)
 _SIGN_IN = ("Sign in", LOGIN_PATH)
+_AGAIN = ("Try again", "")
+"""The empty address is that of the page itself."""
 
 ERRORS = {
     400: ErrorText("Bad request", "Your browser sent something that cannot be understood, or not safely.", (_PORTAL,)),
@@ -99,9 +101,13 @@ ERRORS = {
         "Headers too large", "Your browser sent too much with its request. Clearing this site's cookies helps."
     ),
     500: ErrorText("Something went wrong", "This is a fault on our side, not yours. Try again in a moment."),
-    502: ErrorText("The app is not answering", "It cannot be reached, or gave no valid answer. Try again in a moment."),
+    502: ErrorText(
+        "The app is not answering",
+        "It cannot be reached, or gave no valid answer. Try again in a moment.",
+        (_AGAIN, _PORTAL),
+    ),
     503: ErrorText("Back in a moment", "This site is too busy or not ready. Try again in a moment."),
-    504: ErrorText("The app is too slow", "It did not answer in time. Try again in a moment."),
+    504: ErrorText("The app is too slow", "It did not answer in time. Try again in a moment.", (_AGAIN, _PORTAL)),
 }
 _OTHER = ErrorText("This did not work", "The request could not be served.", (_PORTAL,))
 
@@ -274,6 +280,8 @@ class SessionsPage:
     """Further sessions, which are not shown."""
     listable: bool = True
     """Whether the store knows the other sessions at all."""
+    local: bool = True
+    """Whether the user's password is this site's, where nobody can change it alone."""
     notice: str = ""
     error: str = ""
 

@@ -65,7 +65,9 @@ async def submit_sessions(request: web.Request) -> web.Response:
 
 def _login(request: web.Request) -> web.Response:
     login = request.app[SITE].login_url(request, SESSIONS_PATH)
-    return redirect(login) if is_navigation(request) else problem(request, 401, NO_SESSION, login=login)
+    if not is_navigation(request):
+        return problem(request, 401, NO_SESSION, login=login)
+    return redirect(login, 303 if request.method == "POST" else 302)
 
 
 async def _end_one(request: web.Request, session: Session, handle: str) -> str:
@@ -130,6 +132,7 @@ async def _sessions_page(
         others=tuple(_row(entry, now) for entry in found[:SHOWN]),
         hidden=max(0, len(found) - SHOWN),
         listable=can_list(site.parts.store),
+        local=session.identity.method == "password",
         notice=notice,
         error=error,
     )

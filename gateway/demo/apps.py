@@ -16,6 +16,7 @@ table { border-collapse: collapse; width: 100% }
 td { padding: .3rem .6rem; border-bottom: 1px solid #8884; vertical-align: top }
 td:first-child { white-space: nowrap; opacity: .7 }
 td:last-child { overflow-wrap: anywhere }
+@media (max-width: 32rem) { td:first-child { white-space: normal } }
 tr.told td { background: #4a90d922; opacity: 1 } nav a { margin-right: 1rem }
 input, button { font: inherit; padding: .4rem .7rem }
 pre { background: #8882; padding: 1rem; min-height: 8rem; overflow: auto }
@@ -103,7 +104,8 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 def _page(title: str, body: str) -> web.Response:
     return web.Response(
-        text=f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        text="<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width,initial-scale=1'>"
         f"<title>{title}</title><link rel=icon href='data:,'><style>{STYLE}</style><body>{NAV}<h1>{title}</h1>{body}",
         content_type="text/html",
         headers={"Cache-Control": "no-store"},

@@ -185,6 +185,9 @@ def test_error_pages_show_the_way_on() -> None:
     assert 'href="/_gateway/"' in error_page(404).decode()
     assert 'href="/_gateway/login"' in error_page(401).decode()
     assert 'href="/_gateway' not in error_page(421).decode()
+    for status in (502, 504):
+        assert '<a class="button primary" href="">Try again</a>' in error_page(status).decode()
+        assert 'href="/_gateway/">Your apps</a>' in error_page(status).decode()
 
 
 def test_of_an_app_that_does_not_answer_page_and_problem_say_the_same() -> None:

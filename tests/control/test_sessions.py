@@ -96,6 +96,12 @@ async def test_it_shows_this_device_and_the_others_with_place_time_and_browser(l
     assert '"2027-02-14T08:00:00Z">in 30 days at the latest</time>' in other
 
 
+async def test_local_users_are_told_whom_to_ask_for_a_new_password(listing: ControlSite) -> None:
+    await signed_in(listing, agent=SAFARI)
+    page = await (await signed_in(listing)).get(SESSIONS)
+    assert "Sign it out, then ask whoever runs this site for a new password." in page.text
+
+
 async def test_nobody_sees_the_sessions_of_somebody_else(listing: ControlSite) -> None:
     await signed_in(listing, BOB, client="203.0.113.9")
     page = await (await signed_in(listing)).get(SESSIONS)
@@ -222,8 +228,12 @@ async def test_a_form_that_is_not_from_the_page_ends_nothing(listing: ControlSit
 
 async def test_without_a_session_it_leads_to_the_login_and_back(site: ControlSite) -> None:
     browser = site.browser()
-    for answer in (await browser.get(SESSIONS), await browser.post(SESSIONS, {"end": "others"})):
-        assert (answer.status, answer.headers["Location"]) == (303, f"/_gateway/login?next={SESSIONS}")
+    login = f"/_gateway/login?next={SESSIONS}"
+    for status, answer in (
+        (302, await browser.get(SESSIONS)),
+        (303, await browser.post(SESSIONS, {"end": "others"})),
+    ):
+        assert (answer.status, answer.headers["Location"]) == (status, login)
     answer = await browser.get(SESSIONS, PROGRAM)
     assert answer.status == 401
     assert json.loads(answer.text)["login"] == f"/_gateway/login?next={SESSIONS}"

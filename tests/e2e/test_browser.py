@@ -161,6 +161,18 @@ def test_refused_page(demo: Demo, new_context: OpenContext) -> None:
     expect(page.get_by_role("heading", name="Hello admin")).to_be_visible()
 
 
+def test_who_am_i_on_a_small_phone(demo: Demo, new_context: OpenContext) -> None:
+    """The headers fit into the width of a small phone, with room for their values."""
+    page = new_context(viewport={"width": 360, "height": 740}, is_mobile=True).new_page()
+    page.goto(f"{demo.url}/")
+    sign_in(page, "alice", demo.passwords["alice"])
+    expect(page.get_by_role("heading", name="Hello alice")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    value = page.get_by_role("cell", name="alice@example.com").bounding_box()
+    assert value
+    assert value["width"] >= 130
+
+
 def test_public_page(demo: Demo, new_context: OpenContext) -> None:
     """The public part needs no login, and knows who is logged in."""
     page = new_context().new_page()
