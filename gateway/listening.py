@@ -65,9 +65,9 @@ def close_listener(sock: socket.socket) -> None:
 
 
 def url_of(sock: socket.socket, scheme: str) -> str:
-    """Return the address a socket is bound to, as a URL."""
+    """Return the address a socket is bound to, as a URL; that of a unix socket has no scheme to tell of TLS."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
-        return f"unix:{name}"
+        return f"unix:{name} (TLS)" if scheme == "https" else f"unix:{name}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"{scheme}://{host}:{name[1]}"

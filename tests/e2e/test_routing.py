@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartGateway
+from tests.support.certificates import make_certificate
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.messages import Answer
 from tests.support.upstream import RecorderUpstream
@@ -182,6 +185,29 @@ def test_unix_socket_listener(start_gateway: StartGateway, recorder: RecorderUps
         client.sendall(b"GET /unix HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert recorder.last().target == "/unix"
+
+
+def test_a_unix_socket_speaks_tls_too_and_the_start_says_so(
+    start_gateway: StartGateway, recorder: RecorderUpstream, tmp_path: Path
+) -> None:
+    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+    certificate, key = make_certificate(tmp_path, "localhost", start=now - day, end=now + day)
+    path = tmp_path / "public.sock"
+    gateway = start_gateway(
+        gateway_config(
+            route("app", "/", recorder.url, public=True),
+            listen=["127.0.0.1:0", f"unix:{path}"],
+            public_url="https://localhost",
+            tls={"certificate": str(certificate), "key": str(key)},
+        )
+    )
+    assert f"listening on unix:{path} (TLS)" in gateway.errors()
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(PATIENCE)
+        raw.connect(str(path))
+        with ssl.create_default_context(cafile=certificate).wrap_socket(raw, server_hostname="localhost") as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert sock.recv(12) == b"HTTP/1.1 200"
 
 
 def test_several_addresses_take_turns(
