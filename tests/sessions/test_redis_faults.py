@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from gateway.core.identity import Identity
-from gateway.core.provider import ProviderSession
 from gateway.core.redis_address import RedisTimes
 from gateway.errors import BadToken, StoreUnavailable
 from gateway.sessions.records import new_token
@@ -376,30 +375,3 @@ async def test_clocks_that_jump(stage: Stage) -> None:
     over = replace(world.begin(), created=world.now - 10, seen=world.now - 10, expires=world.now - 5)
     with pytest.raises(BadToken):
         await stage.store.save(over)
-
-
-@pytest.mark.parametrize("how", ["user", "login", "everybody"])
-async def test_an_ending_that_failed_half_way_is_completed_by_the_next(stage: Stage, how: str) -> None:
-    """Whoever is told that ending sessions failed may say it again, and then they are ended."""
-    login = ProviderSession("sso", "https://op.example.com", "subject-1", "sid-1")
-    opened = await stage.beside.save(replace(stage.world.begin(), login=login))
-
-    async def end() -> None:
-        stage.world.now += 1
-        if how == "user":
-            await stage.store.revoke_user(opened.session.user, stage.world.now)
-        elif how == "login":
-            await stage.store.revoke_logins(login.marks(), stage.world.now)
-        else:
-            await stage.store.revoke_all(stage.world.now)
-
-    server = stage.servers.primaries[0]
-    server.do("ACL", "SETUSER", "default", "-del")
-    try:
-        await timed(end())
-        assert await stage.world.knows(opened.token, stage.beside)
-    finally:
-        server.do("ACL", "SETUSER", "default", "+del")
-    await end()
-    assert not await stage.world.knows(opened.token, stage.beside)
-    assert await stage.store.list(opened.session.user) == []

@@ -6,12 +6,10 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.core.provider import ProviderSession
 from gateway.core.redis_address import Topology
 from gateway.errors import BadToken
 from gateway.sessions.redis_store import RedisStore
@@ -237,26 +235,3 @@ async def test_the_clients_own_state_ends_with_it(redis_single: Servers, tmp_pat
         return clients() == 0
 
     assert await eventually(gone)
-
-
-@pytest.mark.parametrize("how", ["user", "login", "everybody"])
-async def test_what_a_host_with_a_wrong_clock_began_ends_too(redis_single: Servers, tmp_path: Path, how: str) -> None:
-    """It is refused here for now, but would be known when the time has come that it says it is from."""
-    world = World(tmp_path, never)
-    ahead, here = (make_redis_store(world, redis_single.address) for _ in range(2))
-    await ahead.start()
-    await here.start()
-    login = ProviderSession("sso", "https://op.example.com", "subject-1", "sid-1")
-    opened = await ahead.save(replace(world.begin(), login=login))
-    world.now -= 3600
-    if how == "user":
-        await here.revoke_user(opened.session.user, world.now)
-    elif how == "login":
-        await here.revoke_logins(login.marks(), world.now)
-    else:
-        await here.revoke_all(world.now)
-    world.now += 3601
-    assert not await world.knows(opened.token, here)
-    assert not await world.knows(opened.token, ahead)
-    await ahead.close()
-    await here.close()
