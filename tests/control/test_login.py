@@ -10,7 +10,6 @@ import pytest
 
 from gateway.core.cookie import CookiePolicy
 from gateway.login.hash_pool import HashPool
-from gateway.login.throttle import Ticket
 from tests.control.conftest import StartSite
 from tests.control.harness import FORM, HOST, Browser, ControlSite, Settings
 from tests.support.users import ADMIN, ALICE, BOB, CAROL, User
@@ -167,25 +166,6 @@ async def test_more_logins_than_can_be_hashed_get_503_and_do_not_count_as_failur
     assert (answers[0].field("username"), answers[0].field("next")) == ("alice", "/wiki")
     assert (await browser.post(LOGIN, form)).status == 303
     assert site.parts.logins.by_outcome()["busy"] == 20
-
-
-async def test_what_ends_a_users_sessions_after_the_password_was_checked_ends_the_new_one(site: ControlSite) -> None:
-    """Also where the login is not through yet: what was right before may not be any more."""
-    throttle = site.parts.throttle
-    succeeded = throttle.succeeded
-
-    async def slowly(ticket: Ticket) -> None:
-        site.clock.move(1.0)
-        await site.store.revoke_user("alice", site.clock())
-        site.clock.move(1.0)
-        await succeeded(ticket)
-
-    throttle.succeeded = slowly  # type: ignore[method-assign]  # the real one, held up
-    browser = site.browser()
-    assert (await browser.login(ALICE)).status == 503
-    assert await browser.session() is None
-    throttle.succeeded = succeeded  # type: ignore[method-assign]
-    assert (await browser.login(ALICE)).status == 303
 
 
 async def test_remember_me_makes_a_lasting_cookie_and_session(site: ControlSite) -> None:

@@ -14,7 +14,6 @@ from gateway.core.provider import Provider
 from gateway.core.session import Session
 from gateway.errors import StoreUnavailable
 from gateway.login.oidc.openid import OpenIdLogin
-from gateway.login.redirect import Proof
 from gateway.sessions.token_vault import KeptLogin
 from tests.control.conftest import StartSite
 from tests.control.harness import FORM, Answer, Browser, Settings
@@ -282,28 +281,6 @@ async def test_a_session_that_began_without_a_name_ends_with_any_of_the_person(r
     assert (await tell(rig, rig.provider.logout_token(sub="subject-2"))).status == 200
     assert await browser.session()
     assert (await tell(rig, rig.provider.logout_token())).status == 200
-    assert await browser.session() is None
-
-
-@pytest.mark.parametrize("sqlite", [True, False])
-async def test_a_logout_token_ends_a_login_that_is_not_through_yet(
-    start_site: StartSite, provider: FakeProvider, sqlite: bool
-) -> None:
-    """It may come before the answer that the login waits for (OpenID Connect Back-Channel Logout 1.0, 2.7)."""
-    rig = await start(start_site, provider, sqlite=sqlite)
-    login = rig.site.settings.providers["sso"]
-    finish = login.finish
-
-    async def slowly(*given: Any) -> Proof:
-        proof = await finish(*given)
-        rig.site.clock.move(0.2)
-        assert (await tell(rig, provider.logout_token())).status == 200
-        rig.site.clock.move(0.2)
-        return proof
-
-    login.finish = slowly  # type: ignore[method-assign, assignment]  # the real one, held up
-    browser = rig.site.browser()
-    await rig.login(browser)
     assert await browser.session() is None
 
 
