@@ -76,7 +76,7 @@ def build_plane(
         session_cookie=settings.session_cookie,
         lifetimes=settings.lifetimes,
         identity=identity_headers(settings),
-        dropped_answer_names=frozenset(name.lower().encode("ascii") for name in settings.drop_response_headers),
+        dropped_answer_names=frozenset(name.encode("ascii") for name in settings.drop_response_headers),
         answers=OwnAnswers(pages, csp),
         login_page=login_page(settings),
         trusted=settings.trusted_proxies,

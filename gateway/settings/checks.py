@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from gateway.core.cookie import MAX_PARTS, PART_BYTES
+from gateway.core.header_name import normalised_text
 from gateway.core.token_policy import LONGEST, SHORTEST
 from gateway.settings.allow_checks import check_allow
 from gateway.settings.document import Found
-from gateway.settings.headers import normalised
 from gateway.settings.model import Config
 from gateway.settings.program_checks import check_programs
 from gateway.settings.provider_checks import check_providers
@@ -98,7 +98,7 @@ def check_identity(draft: ConfigDraft) -> Iterator[Found]:
     """Refuse identity headers that apps would take for one."""
     seen: dict[str, str] = {}
     for name in draft.config.identity.headers if draft.sound("identity", "headers") else ():
-        other = seen.setdefault(normalised(name), name)
+        other = seen.setdefault(normalised_text(name), name)
         if other != name:
             yield Found(("identity", "headers", name), f'apps cannot tell it from "{other}"', at_key=True)
 
@@ -115,7 +115,7 @@ def check_token(draft: ConfigDraft) -> Iterator[Found]:
                 yield Found(("routes", draft.position("routes", index), "token"), text)
         return
     headers = draft.config.identity.headers if draft.sound("identity", "headers") else {}
-    if other := next((name for name in headers if normalised(name) == normalised(token.header)), ""):
+    if other := next((name for name in headers if normalised_text(name) == normalised_text(token.header)), ""):
         yield Found((*path, "header"), f'apps cannot tell it from "{other}" of identity.headers')
     if not SHORTEST <= token.lifetime <= LONGEST:
         yield Found((*path, "lifetime"), "should be between 2s and 1h: a token cannot be taken back")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gateway.core.header_name import normalised_text
 from gateway.settings.misfit import Misfit, not_a
 from gateway.settings.text import nearest
 
@@ -15,7 +16,7 @@ _NAME = re.compile(NAME_PATTERN)
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _KNOWN = re.compile(r"\{(?:user|name|email|groups|method|claims\.[^{}\s]+)\}")
 
-# Normalised as `normalised` does it. They carry framing, belong to one hop, or are the gateway's to say.
+# Normalised as `normalised_text` does it. They carry framing, belong to one hop, or are the gateway's to say.
 RESERVED = frozenset(
     {
         "host", "cookie", "set-cookie", "connection", "content-length", "transfer-encoding", "te", "trailer",
@@ -36,31 +37,26 @@ ANSWER_RESERVED = frozenset(
 )  # fmt: skip
 
 
-def normalised(name: str) -> str:
-    """Return a name as apps confuse it: lower case, ``_`` and ``.`` as ``-``."""
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
 def header_name(value: object) -> str:
     """Return the name of a header that the configuration may set or remove towards an upstream."""
     name = _token(value)
-    plain = normalised(name)
+    plain = normalised_text(name)
     if plain in RESERVED or plain.startswith(RESERVED_PREFIX):
         raise not_a("a header to be set here: it carries the message itself, or the gateway writes it")
     return name
 
 
 def passed_header_name(value: object) -> str:
-    """Return the lower-case name of a header that clients may send to an app although it is stripped elsewhere."""
-    return header_name(value).lower()
+    """Return the normalised name of a header that clients may send to an app although it is stripped elsewhere."""
+    return normalised_text(header_name(value))
 
 
 def answer_header_name(value: object) -> str:
-    """Return the lower-case name of a header that may be dropped from answers."""
-    name = _token(value)
-    if normalised(name) in ANSWER_RESERVED or normalised(name).startswith(RESERVED_PREFIX):
+    """Return the normalised name of a header that may be dropped from answers."""
+    plain = normalised_text(_token(value))
+    if plain in ANSWER_RESERVED or plain.startswith(RESERVED_PREFIX):
         raise not_a("a header to be dropped: it carries the answer itself")
-    return name.lower()
+    return plain
 
 
 def is_token(value: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.core.header_name import normalised_text
 from gateway.core.policy import Rule
 from gateway.core.route import LOOPBACK_NAMES, Route, unreachable_rules
 from gateway.core.upstream import UpstreamAddress
 from gateway.settings.addresses import ListenAddress
 from gateway.settings.document import Found, KeyPath
-from gateway.settings.headers import normalised
 from gateway.settings.model import AllowPart, Config, RoutePart, RulePart
 from gateway.settings.step_up import check_step_up
 from gateway.settings.validation import Draft
@@ -69,20 +69,20 @@ def _hides(route: RoutePart, first: RulePart, second: RulePart) -> bool:
 def _check_headers(draft: ConfigDraft, path: KeyPath, route: RoutePart) -> Iterator[Found]:
     """Keep routes from touching the identity headers, and from letting a client send them."""
     known = draft.config.identity.headers if draft.sound("identity", "headers") else {}
-    identity = {normalised(name): "identity.headers" for name in known}
+    identity = {normalised_text(name): "identity.headers" for name in known}
     if draft.sound("identity", "token") and (token := draft.config.identity.token) is not None:
-        identity[normalised(token.header)] = "identity.token"
+        identity[normalised_text(token.header)] = "identity.token"
     seen: dict[str, str] = {}
     for name in route.headers:
-        other = seen.setdefault(normalised(name), name)
-        if normalised(name) in identity:
-            text = f"is an identity header ({identity[normalised(name)]}), which no route can set or remove"
+        other = seen.setdefault(normalised_text(name), name)
+        if normalised_text(name) in identity:
+            text = f"is an identity header ({identity[normalised_text(name)]}), which no route can set or remove"
             yield Found((*path, "headers", name), text, at_key=True)
         elif other != name:
             yield Found((*path, "headers", name), f'apps cannot tell it from "{other}"', at_key=True)
     for index, name in enumerate(route.pass_headers):
-        if normalised(name) in identity:
-            text = f"is an identity header ({identity[normalised(name)]}): nobody but the gateway may send it"
+        if normalised_text(name) in identity:
+            text = f"is an identity header ({identity[normalised_text(name)]}): nobody but the gateway may send it"
             yield Found((*path, "pass_headers", index), text)
 
 

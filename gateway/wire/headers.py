@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from gateway.core.header_name import normalised
 from gateway.wire.grammar import DIGITS, FIELD_VALUE, LETTERS, OWS, BadSyntax, consists_of, is_token, only, tokens
 from gateway.wire.message import HeaderLine, MessageHead
 
@@ -254,14 +255,6 @@ def parse_host(value: bytes) -> str:
 
 def _is_port(text: bytes) -> bool:
     return bool(text) and len(text) <= 5 and consists_of(text, DIGITS) and int(text) <= 65535
-
-
-def normalised(name: bytes) -> bytes:
-    """Return a name as CGI, WSGI and PHP would confuse it: lower case, ``_`` and ``.`` as ``-``.
-
-    oauth2-proxy CVE-2025-64484, Caddy CVE-2026-52845: what differs only there is the same header.
-    """
-    return name.lower().replace(b"_", b"-").replace(b".", b"-")
 
 
 class LineTable:

@@ -12,27 +12,27 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gateway.core.header_name import normalised
 from gateway.core.identity import Identity
 
 # Names that common apps trust by themselves, normalised; prefixes end in "-".
 TRUSTED_BY_APPS: Final = frozenset(
     {
         b"remote-user", b"remote-groups", b"remote-email", b"remote-name",
-        b"x-remote-user", b"x-remote-groups", b"x-remote-email", b"x-remote-name", b"x-remote-group",
         b"x-forwarded-user", b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username",
         b"x-forwarded-access-token", b"x-user", b"x-authenticated-user", b"x-authenticated-userid",
         b"x-ms-client-principal", b"x-original-url", b"x-rewrite-url", b"x-original-uri", b"x-original-method",
         b"x-http-method-override", b"x-http-method", b"x-method-override",
-        b"x-ssl-client-verify", b"x-ssl-client-dn", b"x-ssl-client-cn", b"x-client-cert", b"x-forwarded-client-cert",
-        b"ssl-client-cert", b"ssl-client-verify", b"ssl-client-s-dn", b"x-identity-token", b"x-jwt-assertion",
+        b"client-cert", b"x-client-cert", b"x-forwarded-client-cert", b"x-arr-clientcert",
+        b"x-original-forwarded-for", b"x-identity-token", b"x-jwt-assertion",
         b"http-remote-user", b"auth-user", b"x-auth-user", b"x-auth-email", b"x-auth-groups", b"x-auth-name",
     }
 )  # fmt: skip
 TRUSTED_PREFIXES: Final = (
     b"x-auth-request-", b"x-webauth-", b"x-authentik-", b"x-pomerium-", b"x-goog-authenticated-user-",
     b"x-goog-iap-", b"x-ms-client-principal-", b"x-ms-token-", b"tailscale-", b"cf-access-", b"oidc-claim-",
-    b"oidc-", b"x-amzn-oidc-", b"x-gateway-", b"x-token-user-", b"x-vouch-", b"x-remote-extra-",
-    b"impersonate-", b"x-forwarded-client-cert-",
+    b"oidc-", b"x-amzn-oidc-", b"x-gateway-", b"x-token-user-", b"x-vouch-", b"x-remote-",
+    b"impersonate-", b"x-forwarded-client-cert-", b"x-ssl-client-", b"ssl-client-", b"client-cert-",
 )  # fmt: skip
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z]+)(?:\.([^{}]+))?\}")
@@ -49,7 +49,7 @@ class IdentityHeaders:
     def names(self) -> frozenset[bytes]:
         """Return the normalised names, which clients and upstreams may not send."""
         names = (*(name for name, _ in self._templates), *self._further)
-        return frozenset(name.lower().replace("_", "-").replace(".", "-").encode("ascii") for name in names)
+        return frozenset(normalised(name.encode("ascii")) for name in names)
 
     def pairs(self, identity: Identity) -> list[tuple[str, str]]:
         """Return the headers for ``identity`` as ASCII names and values; empty values are left out."""

@@ -243,9 +243,10 @@ def test_identity_headers(start_gateway: StartGateway, recorder: RecorderUpstrea
     jose = User("jose", "pw 12345", "José Ñandú 李", ("a b", "ops"))
     own = start_gateway(config, users=[jose, BOB])
     visitor = logged_in(own, jose)
-    visitor.get("/x", {"X-Name": "spoofed", "x_all": "spoofed"})
+    visitor.get("/x", {"X-Name": "spoofed", "x_all": "spoofed", "X~All": "spoofed"})
     request = recorder.last()
     assert request.get("X-Forwarded-User") == "jose"
+    assert request.get("X~All") is None
     assert request.get("X-All") == "jose/jose@example.com/a b,ops"
     assert (request.get("X-Name") or "").startswith("=?")
     assert Visitor(own).get("/open/x", {"X-Name": "spoofed", "X.All": "spoofed", "X-All": "x"}).status == 200

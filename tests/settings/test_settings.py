@@ -34,7 +34,7 @@ session:
 login: {local: {users: users.yaml}}
 identity:
   headers: {Remote-User: "{user}"}
-  drop_response_headers: [X-Debug]
+  drop_response_headers: [X_Debug]
 limits: {head_time: 500ms, body: 1MB, connections: 7}
 log: {access: access.log, audit: off, level: debug}
 routes:
@@ -55,7 +55,7 @@ routes:
       - path: /wiki/admin/
         allow: {groups: [admins]}
     headers: {X-One: "1", X-Two: null}
-    pass_headers: [X-HTTP-Method-Override]
+    pass_headers: [X_HTTP.Method-Override]
     timeout: {connect: 1s, response: 2s}
     encoded_slashes: pass
     origins: [HTTPS://Other.example.com:443]

@@ -25,7 +25,7 @@ CASES = {
         ("routes[0].headers.x_proof", "identity header (identity.token)"),
     ),
     "from clients": case(
-        "identity: {token: {}}\n" + ROUTES % "pass_headers: [▸X_Identity.Token]",
+        "identity: {token: {}}\n" + ROUTES % "pass_headers: [▸X_Identity~Token]",
         ("routes[0].pass_headers[0]", "nobody but the gateway"),
     ),
 }

@@ -95,7 +95,7 @@ class AttackCase:
 
 def normalised(name: str) -> str:
     """Return a header name as CGI-like servers confuse it."""
-    return name.lower().replace("_", "-").replace(".", "-")
+    return re.sub(r"[^a-z0-9]", "-", name.lower())
 
 
 def _lenient_chunks(data: bytes) -> bytes:

@@ -130,5 +130,5 @@ def test_words_are_short() -> None:
 
 
 def test_names_are_normalised() -> None:
-    """The names that clients may not send are known without regard to case, ``_`` and ``.``."""
-    assert IdentityHeaders([("X_User.Name", "{user}")]).names() == {b"x-user-name"}
+    """The names that clients may not send are known without regard to case, and to which signs are in them."""
+    assert IdentityHeaders([("X_User.Name", "{user}")], ["X~Token"]).names() == {b"x-user-name", b"x-token"}

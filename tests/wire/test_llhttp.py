@@ -9,10 +9,11 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from gateway.core.header_name import normalised
 from gateway.wire.framing import ChunkedBody
 from gateway.wire.grammar import OWS, BadSyntax
 from gateway.wire.head import REQUEST_LINES, RequestHead
-from gateway.wire.headers import ForwardedLine, NotedLine, StrippedLine, normalised
+from gateway.wire.headers import ForwardedLine, NotedLine, StrippedLine
 from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
 from gateway.wire.message import HeaderLine
 from tests.wire.feeding import Accepted, outcome, parse, request
