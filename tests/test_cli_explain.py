@@ -31,6 +31,7 @@ routes:
         (["--claim", "level=3", "GET", "/"], "refuse with 403 (not allowed by claims.team)"),
         (["GET", "/local"], "forward"),
         (["--provider", "sso", "GET", "/local"], "refuse with 403 (not allowed by providers)"),
+        (["GET", "/Local"], "refused with 400: read in another way"),
     ],
 )
 def test_explain_takes_claims_and_the_way_of_logging_in(tmp_path: Path, arguments: list[str], verdict: str) -> None:

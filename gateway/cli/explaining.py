@@ -189,7 +189,7 @@ def explained(
             ("verdict", "refused with 400: an encoded slash in the path (encoded_slashes: pass lets it through)"),
         ]
     rule = route.rule_for(target.path, method)
-    if any(hosts.find(r) is not route or route.rule_for(r, method) is not rule for r in target.readings):
+    if not all(hosts.leads_to(route, rule, path, method) for path in (target.path, *target.readings)):
         return [*found, ("verdict", "refused with 400: read in another way, the path leads to another route or rule")]
     ruling = judge(route, session, target.path, method, client, now)
     found += [("verdict", f"{VERDICTS[ruling.verdict.value]} ({ruling.reason})"), ("decided by", ruling.where)]

@@ -86,15 +86,12 @@ def _asked(request: web.Request) -> Asked | None:
 
 def _route(site: Site, asked: Asked, paths: tuple[str, ...]) -> Route | None:
     """Return the route if every reading of the path leads to it, and to the same rule of it."""
-    host = host_name(asked.host)
-    route = site.parts.router.find(host, paths[0])
-    if route is None:
+    routes = site.parts.router.host(host_name(asked.host))
+    route = routes.find(paths[0]) if routes is not None else None
+    if routes is None or route is None:
         return None
     rule = route.rule_for(paths[0], asked.method)
-    for path in paths[1:]:
-        if site.parts.router.find(host, path) is not route or route.rule_for(path, asked.method) is not rule:
-            return None
-    return route
+    return route if all(routes.leads_to(route, rule, path, asked.method) for path in paths) else None
 
 
 def _login(request: web.Request, site: Site, asked: Asked, ruling: Ruling) -> web.Response:

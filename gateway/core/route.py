@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.core.policy import Rule, is_under
@@ -93,6 +93,8 @@ class HostRoutes:
     """What is served under one host name: its own routes first, then less specific ones."""
 
     tables: tuple[PathTable, ...] = field(default=())
+    caseless: CaselessRoutes | None = None
+    """The same for apps to which ``/Admin`` is ``/admin``; None where every path leads to one rule of one app."""
 
     def find(self, path: str) -> Route | None:
         """Return the route for a decoded path, or None."""
@@ -101,6 +103,72 @@ class HostRoutes:
             if route is not None:
                 return route
         return None
+
+    def leads_to(self, route: Route, rule: Rule, path: str, method: str) -> bool:
+        """Tell whether one reading of a path leads to ``route`` and ``rule``, in upper and in lower case."""
+        if self.find(path) is not route or route.rule_for(path, method) is not rule:
+            return False
+        return self.caseless is None or self.caseless.lead_to(route, rule, path, method)
+
+
+class CaselessRoutes:
+    """Where paths lead for apps that take upper and lower case for the same, as IIS and Express do.
+
+    Routes and rules whose paths differ in nothing else are told apart on purpose: a path that leads to one
+    of them leads to the others as well, and neither makes it lead elsewhere.
+    """
+
+    __slots__ = ("_folded", "_mixed", "_routes")
+
+    def __init__(self, groups: Sequence[RouteGroup], folded: Mapping[str, Route]) -> None:
+        """Take the groups of one host, and all routes by name as such an app sees them."""
+        self._routes = HostRoutes(tuple(group.folded for group in groups))
+        self._folded = folded
+        self._mixed = any(group.mixed for group in groups)
+
+    def lead_to(self, route: Route, rule: Rule, path: str, method: str) -> bool:
+        """Tell whether such an app finds what ``path`` stands for where ``route`` and ``rule`` are found for it."""
+        folded = path.casefold()
+        if (folded == path and not self._mixed) or route.control:
+            return True
+        own, found = self._folded[route.name], self._routes.find(folded)
+        if found is None or found.path != own.path or found.host != own.host:
+            return False
+        return own.rule_for(folded, method).path == rule.path.casefold()
+
+
+def _folded(route: Route) -> Route:
+    rules = tuple(replace(rule, path=rule.path.casefold()) for rule in route.rules)
+    return replace(route, path=route.path.casefold(), rules=rules)
+
+
+class RouteGroup:
+    """The routes that name one host, or none, prepared once for all hosts on which they are served."""
+
+    __slots__ = ("decides", "folded", "mixed", "size", "table")
+
+    def __init__(self, routes: Sequence[Route], folded: Mapping[str, Route], control: Sequence[Route]) -> None:
+        # Our own pages are on every host, so they stand first in every table; no app is reached by those.
+        self.table = PathTable([*control, *routes])
+        self.folded = PathTable([folded[route.name] for route in routes])
+        self.size = len(routes)
+        self.decides = any(route.rules for route in routes)
+        """Whether one path of a route may be another one's to judge."""
+        paths = [path for route in routes for path in (route.path, *(rule.path for rule in route.rules))]
+        self.mixed = any(path != path.casefold() for path in paths)
+        """Whether a path in lower case may be another one in the configuration."""
+
+
+def _host_routes(groups: Sequence[RouteGroup], folded: Mapping[str, Route]) -> HostRoutes:
+    """Return what is served under a host: the group of its own name comes first, then less specific ones."""
+    decides = sum(group.size for group in groups) > 1 or any(group.decides for group in groups)
+    return HostRoutes(tuple(group.table for group in groups), CaselessRoutes(groups, folded) if decides else None)
+
+
+def _covering(name: str, wild: Mapping[str, RouteGroup]) -> list[RouteGroup]:
+    """Return the groups of the wildcards that cover ``name``, the most specific first."""
+    found = [suffix for suffix in wild if name.endswith(suffix)]
+    return [wild[suffix] for suffix in sorted(found, key=len, reverse=True)]
 
 
 class Router:
@@ -119,24 +187,19 @@ class Router:
         by_host: dict[str, list[Route]] = {}
         for route in self.routes:
             by_host.setdefault(route.host, []).append(route)
-        # Our own pages are on every host, so they stand first in every table.
-        shared = PathTable([*own, *by_host.pop("", [])])
-        wild = {host[1:]: PathTable([*own, *found]) for host, found in by_host.items() if host.startswith("*.")}
-        exact = {host: PathTable([*own, *found]) for host, found in by_host.items() if not host.startswith("*.")}
-        self._wild = {suffix: HostRoutes((*self._wild_tables(suffix, wild), shared)) for suffix in wild}
+        folded = {route.name: _folded(route) for route in self.routes}
+        shared = RouteGroup(by_host.pop("", []), folded, own)
+        groups = {host: RouteGroup(found, folded, own) for host, found in by_host.items()}
+        wild = {host[1:]: group for host, group in groups.items() if host.startswith("*.")}
+        exact = {host: group for host, group in groups.items() if not host.startswith("*.")}
+        self._wild = {suffix: _host_routes([*_covering(suffix, wild), shared], folded) for suffix in wild}
         names = set(exact) | {public_host}
         if public_host in LOOPBACK_NAMES:
             names |= set(LOOPBACK_NAMES)
         self._exact = {
-            name: HostRoutes((*([exact[name]] if name in exact else []), *self._wild_tables(name, wild), shared))
+            name: _host_routes([*([exact[name]] if name in exact else []), *_covering(name, wild), shared], folded)
             for name in names
         }
-
-    @staticmethod
-    def _wild_tables(name: str, wild: dict[str, PathTable]) -> list[PathTable]:
-        """Return the wildcard tables that cover ``name``, the most specific first."""
-        found = [suffix for suffix in wild if name.endswith(suffix)]
-        return [wild[suffix] for suffix in sorted(found, key=len, reverse=True)]
 
     def all_routes(self) -> tuple[Route, ...]:
         """Return the configured routes and the one to the control plane."""

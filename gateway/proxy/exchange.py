@@ -133,8 +133,10 @@ class Exchange(Answering):
             if head.encoded_slash and not route.pass_encoded_slashes:
                 raise RequestError(400, "an encoded slash in the path")
             for reading in head.readings:
-                if hosts.find(reading) is not route or route.rule_for(reading, head.method) is not rule:
+                if not hosts.leads_to(route, rule, reading, head.method):
                     raise RequestError(400, "a path that leads elsewhere when read in another way")
+        if hosts.caseless is not None and not hosts.caseless.lead_to(route, rule, head.path, head.method):
+            raise RequestError(400, "a path that leads elsewhere where upper and lower case are the same")
         if route.control and head.method not in OWN_METHODS:
             raise RequestError(405, "a method that none of our own pages knows")
         self.plan = plan = self.plane.plans[route.name]

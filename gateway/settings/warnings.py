@@ -11,6 +11,7 @@ from gateway.settings.allow_checks import warn_allow
 from gateway.settings.checks import ConfigDraft, is_secure
 from gateway.settings.document import Found
 from gateway.settings.headers import names_placeholder
+from gateway.settings.letter_case import warn_letter_case
 from gateway.settings.program_checks import warn_programs
 from gateway.settings.provider_checks import warn_providers
 from gateway.settings.step_up import warn_step_up
@@ -108,6 +109,7 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_programs,
     warn_allow,
     warn_step_up,
+    warn_letter_case,
     warn_empty,
     warn_headers,
 )

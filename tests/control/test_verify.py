@@ -170,3 +170,5 @@ async def test_readings_of_a_path_that_lead_to_different_rules_are_403(start_sit
     assert (await ask(browser, "/app/open//page")).status == 200
     assert (await ask(browser, "/app//secret")).status == 403
     assert (await ask(browser, "/app/secret;x=1")).status == 403
+    assert (await ask(browser, "/app/Secret")).status == 403
+    assert (await ask(browser, "/app/Open")).status == 200

@@ -181,3 +181,77 @@ def test_a_thousand_routes_cost_what_ten_do() -> None:
         assert work_of(many, host, path) == work_of(few, host, path)
     assert many.find(PUBLIC, "/app999/x").name == "/app999/x"  # type: ignore[union-attr]
     assert many.find(PUBLIC, "/app1000/x") is None
+
+
+def ruled(path: str, *rules: Rule, host: str = "") -> Route:
+    default = Rule("route", public=path == "/")
+    return Route(host + path, (UpstreamAddress("up", 80),), default, host=host, path=path, rules=rules)
+
+
+LETTERS = Router(
+    [
+        ruled("/", Rule("1", path="/Help/Desk", methods=frozenset({"GET"})), Rule("2", path="/help")),
+        ruled("/admin"),
+        ruled("/app", Rule("3", path="/app/admin"), Rule("4", path="/app/Twice"), Rule("5", path="/app/twice")),
+        ruled("/Shop"),
+        ruled("/shop", Rule("6", path="/shop/till")),
+        ruled("/x", host=PUBLIC),
+    ],
+    PUBLIC,
+    CONTROL,
+)
+IN_UPPER_CASE = [
+    ("/ADMIN/secret", False),
+    ("/aDmin", False),
+    ("/Adminx", True),
+    ("/Any/THING", True),
+    ("/x/ADMIN", True),
+    ("/X/y", False),
+    ("/admin/DEEP", True),
+    ("/app/ADMIN/x", False),
+    ("/app/admin/X", True),
+    ("/app/x/ADMIN", True),
+    ("/app/Twice/x", True),
+    ("/app/twice/X", True),
+    ("/app/TWICE", False),
+    ("/Shop/x", True),
+    ("/Shop/Till", True),
+    ("/shop/till", True),
+    ("/shop/TILL", False),
+    ("/SHOP", False),
+    ("/help/desk", False),
+    ("/Help/Desk", True),
+    ("/HELP", False),
+    ("/_gateway/LOGIN", True),
+    ("/_GATEWAY/login", True),
+    ("/\u212aelvin", True),
+    ("/\u017fhop", False),
+]
+
+
+@pytest.mark.parametrize(("path", "leads"), IN_UPPER_CASE)
+def test_upper_and_lower_case_lead_to_one_place(path: str, leads: bool) -> None:
+    """An app that disregards case finds the same route and rule; what differs in case alone is apart on purpose."""
+    hosts = LETTERS.host(PUBLIC)
+    assert hosts is not None
+    found = hosts.find(path)
+    assert found is not None
+    assert hosts.leads_to(found, found.rule_for(path, "GET"), path, "GET") is leads
+
+
+@given(st.text("aAbB/", max_size=8), st.lists(st.sampled_from(["/", "/a", "/a/b", "/b"]), min_size=1, unique=True))
+@settings(max_examples=300)
+def test_case_matters_only_where_the_lower_one_leads_elsewhere(text: str, paths: list[str]) -> None:
+    """Where all paths of the configuration are in lower case, that is where the path in lower case is found."""
+    hosts = Router([ruled(path) for path in paths], PUBLIC, CONTROL).host(PUBLIC)
+    assert hosts is not None
+    if (found := hosts.find("/" + text)) is not None:
+        same = hosts.find(f"/{text}".lower()) is found
+        assert hosts.leads_to(found, found.default, "/" + text, "GET") is same
+
+
+def test_one_app_without_rules_has_nothing_to_compare() -> None:
+    """What can lead to one place only is not looked up twice."""
+    hosts = Router([route("", "/"), route("wiki.test", "/"), ruled("/", host="a.test")], PUBLIC, CONTROL)
+    found = [hosts.host(name) for name in (PUBLIC, "wiki.test")]
+    assert [one.caseless is None for one in found if one] == [True, False]

@@ -142,6 +142,10 @@ def test_own_errors_are_pages_for_browsers_and_json_for_programs(
         ("/ruled/admin", "GET", {"alice": 403, "admin": 200, "stranger": 401}),
         ("/ruled/admin/deep", "DELETE", {"alice": 403, "admin": 200}),
         ("/ruled/x", "GET", {"alice": 200, "bob": 403, "admin": 200}),
+        ("/ruled/X", "GET", {"alice": 200}),
+        ("/ruled/ADMIN/x", "GET", {"alice": 400, "admin": 400, "stranger": 400}),
+        ("/ruled/%41dmin", "GET", {"alice": 400}),
+        ("/ruled/Admin%2e", "GET", {"alice": 400}),
     ],
 )
 def test_rights(

@@ -241,6 +241,15 @@ WARNINGS = {
     "idle without effect": case("session: {keys: [$KEY], idle: ▸1d, lifetime: 12h}", ("session.idle", "has no effect")),
     "remembered too long": case("session: {keys: [$KEY], remember: ▸500d}", ("session.remember", "400 days")),
     "remembered too short": case("session: {keys: [$KEY], remember: ▸1h}", ("session.remember", "forgotten sooner")),
+    "rules told apart by case": case(
+        "routes: [{name: a, upstream: http://a, rules: [{path: /Admin, public: true}, {path: ▸/admin}]}]",
+        ("routes[0].rules[1].path", 'differs from "/Admin" in upper and lower case alone'),
+    ),
+    "routes told apart by case": case(
+        "routes:\n  - {name: a, path: /App, public: true, upstream: http://a}\n"
+        "  - {name: b, path: ▸/app, upstream: [http://b, http://a]}",
+        ("routes[1].path", "whoever the allow of routes[0] lets in may get here too"),
+    ),
     "template in a route": case(
         "routes: [{name: a, upstream: http://a, headers: {X-A: ▸'{user}'}}]", ("routes[0].headers.X-A", "as it stands")
     ),
@@ -258,6 +267,20 @@ def test_what_is_hardly_meant_is_a_warning_at_its_place(expected: Case) -> None:
 
 def test_a_gateway_that_nobody_can_enter_or_that_serves_nothing_is_a_warning() -> None:
     assert [warning.key for warning in settings_of("listen: 127.0.0.1:8080").warnings] == ["routes", "login"]
+
+
+CASES_OF_LETTERS = [
+    "{name: a, path: /App, upstream: http://a}, {name: b, path: /app, upstream: http://a}",
+    "{name: a, path: /App, public: true, upstream: http://a}, {name: b, path: /app, upstream: http://b}",
+    "{name: a, path: /App, public: true, upstream: http://a}, {name: b, path: /app/x, upstream: http://a}",
+    "{name: a, upstream: http://a, rules: [{path: /A, allow: {users: [x]}}, {path: /a, allow: {users: [x]}}]}",
+]
+
+
+@pytest.mark.parametrize("routes", CASES_OF_LETTERS)
+def test_paths_told_apart_by_case_that_open_nothing_more_are_no_warning(routes: str) -> None:
+    """The same people get in, or by another app's address: then both spellings are just served."""
+    assert settings_of(f"listen: 127.0.0.1:8080{LOGIN}\nroutes: [{routes}]").warnings == ()
 
 
 def test_an_ordinary_configuration_has_no_warnings() -> None:
