@@ -33,8 +33,13 @@ _OWS = b" \t"
 
 
 def client_of(request: web.Request) -> Address | None:
-    """Return the client's address."""
+    """Return the client's address; None where a trusted proxy in front does not name it."""
     return parse_address(request.headers.get("X-Forwarded-For", ""))
+
+
+def counted_address(request: web.Request) -> Address | None:
+    """Return the address by which attempts are counted: the client's, or that of the proxy that does not name it."""
+    return parse_address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip())
 
 
 def scheme_of(request: web.Request) -> str:

@@ -13,6 +13,7 @@ from gateway.control.facts import (
     REMEMBER,
     audit_event,
     client_of,
+    counted_address,
     host_name,
     host_of,
     is_page_load,
@@ -162,7 +163,7 @@ async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> tupl
     site = request.app[SITE]
     throttle = site.parts.throttle
     browser = site.csrf.browser(request) or b""
-    ticket = await throttle.begin(Attempt(entry.user, client_network(client_of(request)), browser.hex()))
+    ticket = await throttle.begin(Attempt(entry.user, client_network(counted_address(request)), browser.hex()))
     try:
         identity = await login.verify(entry.user, entry.password)
     except LoginBusy:

@@ -182,7 +182,7 @@ class Exchange(Answering):
 
     async def _prove(self, presented: Presented, rule: Rule) -> Opened | None:
         """Ask whose a credential is. Raises NotProved unless the rule is public anyway."""
-        presented.client = str(outgoing.client_address(self.client, self.head) or "")
+        presented.client = str(outgoing.client_address(self.client, self.head) or self.client.peer_text)
         try:
             return await self.plane.credentials.prove(presented, self.plane.wall)
         except NotProved:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.core.policy import Address
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import RequestError
@@ -13,6 +15,9 @@ from gateway.wire.cookies import PickedCookies
 from gateway.wire.grammar import DIGITS, consists_of
 from gateway.wire.head import RequestHead
 from gateway.wire.target import without_prefix
+
+UNKNOWN: Final = "unknown"
+"""What stands in X-Forwarded-For for a client without an address, as Squid has it, and RFC 7239 §6.2 in its stead."""
 
 
 def request_head(
@@ -70,8 +75,9 @@ def _forwarded(client: Downstream, head: RequestHead) -> bytes:
     """Return the forwarded lines; for a peer that is not trusted they are made once per connection."""
     host = head.host_value or b""
     if client.peer_trusted:
-        hops = [str(hop) for hop in _hops(client, head)]
-        return _forwarded_lines(client, ", ".join(hops), hops[0], scheme(client, head), host)
+        hops = _hops(client, head)
+        chain = ", ".join([UNKNOWN if hop is None else str(hop) for hop in hops])
+        return _forwarded_lines(client, chain, str(hops[0] or ""), scheme(client, head), host)
     lines = client.forwarded.get(host)
     if lines is None:
         if len(client.forwarded) > 16:
@@ -82,7 +88,9 @@ def _forwarded(client: Downstream, head: RequestHead) -> bytes:
 
 
 def _forwarded_lines(client: Downstream, chain: str, address: str, proto: str, host: bytes) -> bytes:
-    lines = f"X-Forwarded-For: {chain}\r\nX-Real-IP: {address}\r\n" if address else ""
+    lines = f"X-Forwarded-For: {chain}\r\n" if chain else ""
+    if address:
+        lines += f"X-Real-IP: {address}\r\n"
     return b"%bX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nVia: 1.1 %b\r\n" % (
         lines.encode("ascii"),
         proto.encode("ascii"),
@@ -94,7 +102,12 @@ def _forwarded_lines(client: Downstream, chain: str, address: str, proto: str, h
 def _for_control(client: Downstream, head: RequestHead, opened: Opened | None) -> bytes:
     """Return what the control plane may rely on: client address, scheme, session, the request to verify."""
     address = client_address(client, head) if client.peer_trusted else client.peer
-    lines = f"X-Forwarded-For: {address or ''}\r\nX-Forwarded-Proto: {scheme(client, head)}\r\n".encode("ascii")
+    if address is None and client.peer_text:
+        # Nobody is let in by it, but attempts to log in are counted by the address that they came from.
+        told = f"{UNKNOWN}, {client.peer_text}"
+    else:
+        told = str(address or "")
+    lines = f"X-Forwarded-For: {told}\r\nX-Forwarded-Proto: {scheme(client, head)}\r\n".encode("ascii")
     if opened is not None:
         lines += b"X-Gateway-Session: %b\r\n" % opened.latest().token.encode("ascii")
     if client.peer_trusted:
@@ -104,8 +117,8 @@ def _for_control(client: Downstream, head: RequestHead, opened: Opened | None) -
     return lines
 
 
-def _hops(client: Downstream, head: RequestHead) -> list[Address]:
-    """Return the believed addresses from the client to our peer; none for a unix socket."""
+def _hops(client: Downstream, head: RequestHead) -> list[Address | None]:
+    """Return the believed addresses from the client, None if not known, to our peer; nothing for a unix socket."""
     if client.peer is None or not client.peer_trusted:
         return [client.peer] if client.peer else []
     values = [line.value.decode("latin-1") for line in head.forwarded if line.name == b"x-forwarded-for"]
@@ -113,7 +126,7 @@ def _hops(client: Downstream, head: RequestHead) -> list[Address]:
 
 
 def client_address(client: Downstream, head: RequestHead) -> Address | None:
-    """Return the client's address as the trusted proxies in front tell it, from the right."""
+    """Return the client's address as the trusted proxies in front tell it, from the right; None if it is not known."""
     hops = _hops(client, head)
     return hops[0] if hops else None
 

@@ -136,6 +136,16 @@ async def test_parallel_guesses_are_throttled_before_any_is_answered(site: Contr
     assert sum(answer.status == 401 for answer in answers) <= 6
 
 
+async def test_a_client_that_its_proxy_does_not_name_counts_as_the_proxy(site: ControlSite) -> None:
+    """Nobody's address is not everybody's: what comes by one proxy is not counted with what comes by another."""
+    await site.browser(client="unknown, 10.0.0.1").login(ALICE)
+    for number in range(40):
+        await site.browser(client=f"198.51.100.{number}").login(ALICE, password="guess")
+    assert (await site.browser(client="unknown, 10.0.0.2").login(ALICE)).status == 429
+    assert (await site.browser(client="unknown, 10.0.0.1").login(ALICE)).status == 303
+    assert [event.client for event in site.audited("login")] == ["", ""]
+
+
 async def test_failures_elsewhere_do_not_lock_out_a_browser_that_logged_in_before(site: ControlSite) -> None:
     owner = site.browser()
     await owner.login(ALICE)

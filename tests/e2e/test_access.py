@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -283,3 +284,25 @@ def test_throttling(gateway: GatewayProcess) -> None:
             break
     assert answer.status == 429
     assert 0 < int(answer.get("Retry-After") or "") <= 3600
+
+
+def test_a_client_whom_no_proxy_names_is_in_no_network(app: RecorderUpstream, tmp_path: Path) -> None:
+    """The proxy itself is in the network, but nobody is taken for it who came by it (authentik CVE-2024-47070)."""
+    near = route("near", "/near", app.url, allow={"networks": ["127.0.0.0/8"]})
+    far = route("far", "/far", app.url, allow={"networks": ["203.0.113.0/24"]})
+    everybody = route("open", "/open", app.url, public=True)
+    config = gateway_config(near, far, everybody, trusted_proxies=["127.0.0.0/8"])
+    with GatewayProcess(tmp_path, config) as own:
+        visitor = logged_in(own, ALICE)
+        assert visitor.get("/near/x", PROGRAM).status == 200
+        for told in ("unknown", "203.0.113.9, unix:", "127.0.0.2, unknown", "127.0.0.2, ", ""):
+            for target in ("/near/x", "/far/x"):
+                assert visitor.get(target, {**PROGRAM, "X-Forwarded-For": told}).status == 403, told
+        for told in ("203.0.113.9:5123", "unknown, 203.0.113.9", "203.0.113.9:1, 127.0.0.2:2"):
+            assert visitor.get("/near/x", {**PROGRAM, "X-Forwarded-For": told}).status == 403, told
+            assert visitor.get("/far/x", {**PROGRAM, "X-Forwarded-For": told}).status == 200, told
+            assert (app.last().get("X-Forwarded-For") or "").startswith("203.0.113.9, 127.0.0."), told
+        assert visitor.get("/open/x", {**PROGRAM, "X-Forwarded-For": "127.0.0.3, unknown"}).status == 200
+        chain, real = (app.last().get(name) for name in ("X-Forwarded-For", "X-Real-IP"))
+        assert (chain, real) == ("unknown, 127.0.0.1", None)
+        assert own.wait_for_log(lambda found: found["path"] == "/open/x")["client"] == ""
