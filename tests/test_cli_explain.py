@@ -17,7 +17,9 @@ routes:
   - name: wiki
     upstream: http://wiki:3000
     allow: {{claims: {{level: [3, true], team: blue}}}}
-    rules: [{{path: /local, allow: {{providers: [password]}}}}]
+    rules:
+      - {{path: /local, allow: {{providers: [password]}}}}
+      - {{path: /read, methods: [GET], allow: {{providers: [password]}}}}
 """
 
 
@@ -31,6 +33,7 @@ routes:
         (["--claim", "level=3", "GET", "/"], "refuse with 403 (not allowed by claims.team)"),
         (["GET", "/local"], "forward"),
         (["--provider", "sso", "GET", "/local"], "refuse with 403 (not allowed by providers)"),
+        (["--provider", "sso", "HEAD", "/read"], "refuse with 403 (not allowed by providers)"),
         (["GET", "/Local"], "refused with 400: read in another way"),
     ],
 )

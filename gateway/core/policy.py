@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -14,6 +15,15 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 
+def covered_methods(named: Iterable[str]) -> frozenset[str]:
+    """Return the methods that a condition holds for: HEAD, too, where it names GET.
+
+    Servers answer HEAD by what answers GET (RFC 9110 §9.3.2), so what guards the one must guard the other.
+    """
+    methods = frozenset(named)
+    return methods | {"HEAD"} if "GET" in methods else methods
+
+
 @dataclass(frozen=True, slots=True)
 class Allow:
     """Conditions that must all hold; within each, one match is enough. Empty ones always hold."""
@@ -23,6 +33,7 @@ class Allow:
     emails: tuple[str, ...] = ()
     """Addresses or patterns as ``*@example.com``, compared without regard to case."""
     methods: frozenset[str] = frozenset()
+    """GET stands for HEAD as well."""
     networks: tuple[Network, ...] = ()
     providers: frozenset[str] = frozenset()
     """Ways to have logged in, as `Identity.method` names them: ``password``, ids of providers."""
@@ -32,6 +43,7 @@ class Allow:
     """Whether there is no condition at all."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", covered_methods(self.methods))
         people = self.groups or self.users or self.emails or self.providers or self.claims
         object.__setattr__(self, "_open", not (people or self.methods or self.networks))
 
@@ -68,10 +80,14 @@ class Rule:
     """The line of YAML that says so, as ``gateway.yaml:12:5``."""
     path: str = "/"
     methods: frozenset[str] = frozenset()
+    """None for all; GET stands for HEAD as well."""
     public: bool = False
     allow: Allow = field(default_factory=Allow)
     step_up: StepUp | None = None
     """The login that it takes beyond being allowed; None: any."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", covered_methods(self.methods))
 
     def covers(self, path: str, method: str) -> bool:
         """Tell whether the rule speaks of this request."""

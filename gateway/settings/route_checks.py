@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.core.header_name import normalised_text
-from gateway.core.policy import Rule
+from gateway.core.policy import Rule, covered_methods
 from gateway.core.route import LOOPBACK_NAMES, Route, unreachable_rules
 from gateway.core.upstream import UpstreamAddress
 from gateway.settings.addresses import ListenAddress
@@ -63,7 +63,7 @@ def _hides(route: RoutePart, first: RulePart, second: RulePart) -> bool:
     inner = second.path if Rule("", path=route.path).covers(second.path, "") else route.path
     if not Rule("", path=first.path).covers(inner, ""):
         return False
-    return not first.methods or bool(second.methods and set(second.methods) <= set(first.methods))
+    return not first.methods or bool(second.methods and set(second.methods) <= covered_methods(first.methods))
 
 
 def _check_headers(draft: ConfigDraft, path: KeyPath, route: RoutePart) -> Iterator[Found]:

@@ -102,7 +102,8 @@ RULES = (
     Rule("4", "/", frozenset({"DELETE"}), allow=Allow(users=frozenset({"root"}))),
 )
 FIRST = [
-    ("/health", "GET", "1"), ("/health/x", "GET", "1"), ("/healthz", "GET", "0"), ("/health", "POST", "0"),
+    ("/health", "GET", "1"), ("/health", "HEAD", "1"), ("/x", "HEAD", "0"),
+    ("/health/x", "GET", "1"), ("/healthz", "GET", "0"), ("/health", "POST", "0"),
     ("/admin/help", "GET", "2"), ("/admin", "DELETE", "2"), ("/Admin", "GET", "0"), ("/x", "DELETE", "4"), ("/x",
     "GET", "0"),
 ]  # fmt: skip
@@ -115,6 +116,14 @@ def test_the_first_rule_that_covers_a_request_decides(path: str, method: str, wh
     assert app.rule_for(path, method).where == where
     assert judge(app, None, path, method, None, 0.0).where == where
     assert [rule.where for rule in RULES if rule.covers(path, method)][:1] == ([where] if where != "0" else [])
+
+
+@pytest.mark.parametrize(("named", "met"), [("GET", True), ("HEAD", True), ("POST", False)])
+def test_who_may_get_may_ask_for_the_head(named: str, met: bool) -> None:
+    """Servers answer HEAD by what answers GET (RFC 9110 §9.3.2); the reverse does not hold."""
+    allow = Allow(methods=frozenset({named}))
+    assert (allow.missing(ALICE, "HEAD", CLIENT) is None) is met
+    assert (allow.missing(ALICE, "GET", CLIENT) is None) is (named == "GET")
 
 
 UNDER = [

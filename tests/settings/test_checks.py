@@ -118,7 +118,7 @@ CASES = {
         ("routes[0].rules[1]", "is never reached: rules[0] covers all of it"),
     ),
     "rule after one for its methods": case(
-        "routes:\n" + route("rules: [{path: /a, methods: [GET, HEAD]}, ▸{path: /a/b, methods: [GET], public: true}]"),
+        "routes:\n" + route("rules: [{path: /a, methods: [GET]}, ▸{path: /a/b, methods: [GET, HEAD], public: true}]"),
         ("routes[0].rules[1]", "is never reached"),
     ),
     "rule after one for the whole route": case(

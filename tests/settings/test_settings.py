@@ -152,7 +152,7 @@ def test_rules_and_the_routes_own_know_their_lines() -> None:
     assert wiki.default.where == place("allow: {groups: [staff]")
     assert [rule.where for rule in wiki.rules] == [item("- {path: /wiki/health"), item("- path: /wiki/admin")]
     assert [(rule.path, rule.public, rule.methods) for rule in wiki.rules] == [
-        ("/wiki/health", True, frozenset({"GET"})),
+        ("/wiki/health", True, frozenset({"GET", "HEAD"})),
         ("/wiki/admin", False, frozenset()),
     ]
     assert everybody.default.public
