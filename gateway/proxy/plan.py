@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gateway.core.balance import RoundRobin
+from gateway.core.header_name import normalised
 from gateway.core.limits import Limits
 from gateway.core.metrics import RouteCounters
 from gateway.core.route import Route
@@ -51,9 +52,8 @@ class RoutePlan:
         self.pools = tuple(map(pools.pool, route.upstreams))
         self.max_body = limits.body if route.max_body is None else min(route.max_body, limits.body)
         self.set_headers = tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in route.set_headers)
-        self.drop_headers = frozenset(
-            name.lower().encode("ascii") for name in (*route.drop_headers, *(name for name, _ in route.set_headers))
-        )
+        changed = (*route.drop_headers, *(name for name, _ in route.set_headers))
+        self.drop_headers = frozenset(normalised(name.encode("ascii")) for name in changed)
         self.edits = bool(self.set_headers or self.drop_headers)
         """Whether the route changes the client's header lines."""
         prefix = route.path.rstrip("/")

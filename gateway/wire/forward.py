@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.core.header_name import normalised
 from gateway.wire.cookies import CookiePicker
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
@@ -123,9 +124,12 @@ def foreign_cookies(answer: AnswerHead, picker: CookiePicker) -> tuple[bytes, ..
 def add_header_rules(
     lines: list[bytes], set_headers: tuple[tuple[bytes, bytes], ...], drop: frozenset[bytes]
 ) -> list[bytes]:
-    """Apply a route's own header rules to request lines: ``drop`` holds lower-case names."""
+    """Apply a route's own header rules to request lines: ``drop`` holds normalised names.
+
+    A client's ``X_Tenant`` beside the route's ``X-Tenant`` would be one header to many apps.
+    """
     if drop:
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in drop]
+        lines = [line for line in lines if normalised(line.partition(b":")[0]) not in drop]
     return lines + [name + b": " + value for name, value in set_headers]
 
 
