@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.settings.addresses import ListenAddress, tcp_address
+    from gateway.settings.addresses import ListenAddress, listen_address, tcp_address
     from gateway.settings.admin import AdminAccess, load_admin_access
     from gateway.settings.files import check_files, warn_files
     from gateway.settings.load import load_settings, parse_settings
@@ -29,6 +29,7 @@ _MODULES = {
     "TlsFiles": "settings",
     "check_files": "files",
     "json_schema": "schema",
+    "listen_address": "addresses",
     "load_admin_access": "admin",
     "load_settings": "load",
     "load_users": "users",
@@ -49,6 +50,7 @@ __all__ = [
     "TlsFiles",
     "check_files",
     "json_schema",
+    "listen_address",
     "load_admin_access",
     "load_settings",
     "load_users",
