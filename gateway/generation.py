@@ -20,7 +20,7 @@ from gateway.channel import Start
 from gateway.control.app import make_control_app
 from gateway.control.jwks import JwkSet
 from gateway.control.pages import CSP, ERRORS, error_page
-from gateway.control.parts import ControlParts
+from gateway.control.parts import ControlParts, TargetPaths
 from gateway.control.refresh_once import RefresherParts
 from gateway.control.refresher import Refresher
 from gateway.core.metrics import Counters
@@ -193,9 +193,9 @@ class Generation:
                 pairs.append(mint.pair(session, route.audience, asyncio.get_running_loop().time()))
             return pairs
 
-        def paths_of(target: str) -> tuple[str, ...]:
+        def paths_of(target: str) -> TargetPaths:
             found = parse_target(target.encode("ascii"))
-            return (found.path, *found.readings)
+            return TargetPaths(found.path, found.readings, found.encoded_slash)
 
         return ControlParts(
             store=self.store,

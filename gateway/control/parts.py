@@ -24,6 +24,16 @@ from gateway.sessions.store import SessionStore
 from gateway.sessions.token_vault import TokenVault
 
 
+@dataclass(frozen=True, slots=True)
+class TargetPaths:
+    """The path of a target, and the others that servers may make of it."""
+
+    path: str
+    readings: tuple[str, ...]
+    encoded_slash: bool
+    """Whether it has an encoded slash or backslash."""
+
+
 @dataclass(frozen=True)
 class ControlParts:
     """The parts behind ``/_gateway``."""
@@ -42,7 +52,7 @@ class ControlParts:
     """At least 32 bytes each, for nothing else; the same after a restart, so that open login pages stay good."""
     identity_headers: Callable[[Session, Route], list[tuple[str, str]]]
     """What an upstream of the route is told of the session, as ASCII."""
-    target_paths: Callable[[str], tuple[str, ...]]
+    target_paths: Callable[[str], TargetPaths]
     """The decoded path of a request target, first, and every other reading of it that an upstream
     may have. Raises ValueError, or a GatewayError, for one that is to be refused."""
     providers: Mapping[str, RedirectLogin] = field(default_factory=dict)

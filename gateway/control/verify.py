@@ -20,6 +20,7 @@ from gateway.control.facts import (
     is_navigation,
     scheme_of,
 )
+from gateway.control.parts import TargetPaths
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE, Site
 from gateway.core.gate import Ruling, Verdict, judge
@@ -38,6 +39,7 @@ NO_ROUTE = "No app of this site is at that address, so nobody is let in there."
 # It becomes part of the login's address: nothing may turn it into another host's.
 _HOST = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 # As for proxied requests: some servers take "post" for POST, so rules about POST would be passed by.
+_REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]{1,32}")
 
 
@@ -58,6 +60,8 @@ async def verify(request: web.Request) -> web.Response:
         return problem(request, 400, NOT_TOLD)
     if not _METHOD.fullmatch(asked.method):
         return problem(request, 400, "The method is none that rules could know.")
+    if asked.method in _REFUSED_METHODS:
+        return failure(request, 403, "This method is not served here.")
     try:
         paths = site.parts.target_paths(asked.target)
     except (ValueError, GatewayError):
@@ -65,8 +69,10 @@ async def verify(request: web.Request) -> web.Response:
     route = _route(site, asked, paths)
     if route is None:
         return failure(request, 403, NO_ROUTE)
+    if paths.encoded_slash and not route.pass_encoded_slashes:
+        return problem(request, 400, "The target can be read in two ways.")
     session = await current_session(request)
-    ruling = judge(route, session, paths[0], asked.method, client_of(request), site.parts.clock())
+    ruling = judge(route, session, paths.path, asked.method, client_of(request), site.parts.clock())
     if ruling.verdict is Verdict.FORWARD:
         headers = site.parts.identity_headers(session, route) if session else []
         return web.Response(status=200, headers=headers)
@@ -84,14 +90,18 @@ def _asked(request: web.Request) -> Asked | None:
     return asked if _HOST.fullmatch(asked.host) else None
 
 
-def _route(site: Site, asked: Asked, paths: tuple[str, ...]) -> Route | None:
-    """Return the route if every reading of the path leads to it, and to the same rule of it."""
+def _route(site: Site, asked: Asked, paths: TargetPaths) -> Route | None:
+    """Return the app's route if every reading of the path leads to it, and to the same rule of it.
+
+    Our own pages are none: under their address, or under one that the proxy takes for another, an app would answer.
+    """
     routes = site.parts.router.host(host_name(asked.host))
-    route = routes.find(paths[0]) if routes is not None else None
-    if routes is None or route is None:
+    route = routes.find(paths.path) if routes is not None else None
+    if routes is None or route is None or route.control:
         return None
-    rule = route.rule_for(paths[0], asked.method)
-    return route if all(routes.leads_to(route, rule, path, asked.method) for path in paths) else None
+    rule = route.rule_for(paths.path, asked.method)
+    led = (routes.leads_to(route, rule, path, asked.method) for path in (paths.path, *paths.readings))
+    return route if all(led) else None
 
 
 def _login(request: web.Request, site: Site, asked: Asked, ruling: Ruling) -> web.Response:

@@ -17,6 +17,7 @@ from aiohttp.web import Application, Request
 from gateway.control.app import ControlParts, make_control_app
 from gateway.control.facts import SESSION_HEADER
 from gateway.control.jwks import JwkSet
+from gateway.control.parts import TargetPaths
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.local_user import LocalUser
@@ -207,9 +208,9 @@ class ControlSite:
         return [event for event in self.events if event.kind == kind]
 
 
-def _target_paths(target: str) -> tuple[str, ...]:
+def _target_paths(target: str) -> TargetPaths:
     found = parse_target(target.encode("ascii"))
-    return (found.path, *found.readings)
+    return TargetPaths(found.path, found.readings, found.encoded_slash)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from gateway.core.policy import Allow, Rule
 from gateway.core.route import Route
 from gateway.core.upstream import UpstreamAddress
 from tests.control.conftest import StartSite
-from tests.control.harness import HOST, Answer, Browser, ControlSite, Settings
+from tests.control.harness import HOST, Answer, Browser, ControlSite, Settings, route
 from tests.support.users import ALICE, BOB
 from tests.support.visitor import PAGE, PROGRAM
 
@@ -140,6 +141,18 @@ async def test_a_request_of_which_too_little_is_told_is_400(site: ControlSite, m
 @pytest.mark.parametrize("uri", ["/news/../wiki", "/news/%2e%2e/wiki", "news", "/news%00", "/news/..;/wiki"])
 async def test_a_target_that_can_be_read_in_two_ways_is_400(site: ControlSite, uri: str) -> None:
     assert (await ask(site.browser(), uri)).status == 400
+
+
+async def test_an_encoded_slash_is_refused_unless_the_route_passes_it(start_site: StartSite) -> None:
+    for encoded_slashes, status in ((False, 400), (True, 200)):
+        news = replace(route("news", "/news", public=True), pass_encoded_slashes=encoded_slashes)
+        site = await start_site(Settings(routes=[news]))
+        assert (await ask(site.browser(), "/news/a%2Fb")).status == status
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+async def test_a_method_that_is_never_proxied_is_403(site: ControlSite, method: str) -> None:
+    assert (await ask(site.browser(), "/news/today", method=method)).status == 403
 
 
 @pytest.mark.parametrize("host", [f"{HOST}:@evil.example", f"{HOST}:443@evil.example", f"{HOST}/x", f"{HOST}:999999"])

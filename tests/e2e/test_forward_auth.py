@@ -70,6 +70,12 @@ def test_nothing_else_is_served_under_an_unknown_name(gateway: GatewayProcess, t
     assert alice.get(target, {**ASKED, **PROGRAM}).status in (400, 421)
 
 
+@pytest.mark.parametrize("uri", ["/_gateway/", "/_gateway/login", "/_gateway/nothing", "/%5fgateway/x", "/_gateway"])
+def test_our_own_pages_are_no_app_that_may_be_opened(gateway: GatewayProcess, uri: str) -> None:
+    """A proxy that reads the path otherwise would send it to its app, which nobody guards then."""
+    assert traefik(gateway).get(VERIFY, {**ASKED, **PROGRAM, "X-Forwarded-Uri": uri}).status in (400, 403)
+
+
 @pytest.mark.parametrize("host", ["other.example.com", "gateway:8080"])
 def test_the_host_that_is_asked_about_has_to_be_configured(gateway: GatewayProcess, host: str) -> None:
     alice = traefik(gateway, logged_in(gateway, ALICE, host=APP))
