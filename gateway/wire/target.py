@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from gateway.wire.grammar import LETTERS, BadSyntax, consists_of, only
 
@@ -24,12 +25,12 @@ _QUERY: Final = only(bytes(range(0x21, 0x7F)).replace(b"#", b""))
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL_ESCAPE: Final = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
 _SECOND_ESCAPE: Final = re.compile(r"%(?:2[EeFf5]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[uU])")
-_ENCODED_SLASH: Final = re.compile(rb"%(?:2[Ff]|5[Cc])")
-_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ENCODED_SLASH: Final = re.compile(rb"%(2[Ff]|5[Cc])")
 _SLASHES: Final = re.compile(r"/{2,}")
 _PARAMETERS: Final = re.compile(r";[^/]*")
-_END_OF_NAME: Final = re.compile(r"[;?#]")
-"""Where a segment's name ends for those who decode before they take a path apart."""
+_DOTS: Final = re.compile(r"/[. ]+(?:[/;?#]|\Z)")
+"""A name of dots alone, which ends at ``;?#`` for those who decode before they take a path apart."""
+_QUERY_OR_FRAGMENT: Final = re.compile(r"[?#]")
 _OVERLOOKED: Final = (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
 """Signs that are not to be seen, and that some file systems leave out of names (CVE-2014-9390)."""
 _BEST_FIT: Final[Mapping[int, str | None]] = {
@@ -38,6 +39,17 @@ _BEST_FIT: Final[Mapping[int, str | None]] = {
     0x3002: ".",
 }
 """What Windows puts in place of signs that its code page lacks, or has where others have a backslash."""
+_TO_FIT: Final = re.compile("[" + "".join(map(chr, _BEST_FIT)) + "]")
+
+MAX_GROWTH: Final = 4
+"""How many times longer normalising may make a path; U+FDFA alone becomes 18 characters."""
+FREE_GROWTH: Final = 256
+"""Characters that a short path may grow to in any case."""
+MAX_MARKS: Final = 30
+"""Combining marks in a row (UAX #15 §13, Stream-Safe Text): to sort n of them takes n² steps."""
+MAX_READINGS: Final = 32
+MAX_READ: Final = 32768
+"""Characters of all readings together. Beyond, a path is refused: some of 8 KiB took 10 ms, and all others waited."""
 
 
 class Target:
@@ -83,48 +95,80 @@ def parse_target(target: bytes) -> Target:
     encoded_slash = _ENCODED_SLASH.search(path) is not None
     full = _decode(path)
     # Under the plain reading an encoded slash is part of its segment.
-    plain = _decode(_ENCODED_SLASH.sub(lambda match: b"%25" + match[0][1:], path)) if encoded_slash else full
+    plain = _decode(_ENCODED_SLASH.sub(rb"%25\1", path)) if encoded_slash else full
     lenient = _lenient(full)
     if _SECOND_ESCAPE.search(full) or _SECOND_ESCAPE.search(lenient):
         raise BadSyntax("an escape in the path that is escaped again")
-    for segment in lenient.split("/"):
-        bare = _END_OF_NAME.split(segment, maxsplit=1)[0]
-        if bare.strip(". ") == "" != bare:
-            raise BadSyntax("a dot segment in the path")
+    if _DOTS.search(lenient):
+        raise BadSyntax("a dot segment in the path")
     readings = {plain, full, lenient}
     if "%" in full:
-        again = _decode_again(full)
+        # Bytes that are no text become U+FFFD.
+        again = unquote_to_bytes(full).decode("utf-8", "replace")
         readings |= {again, _lenient(again)}
-    # Some decode before they cut query and fragment off (CVE-2024-38475).
-    readings |= {re.split(r"[?#]", reading, maxsplit=1)[0] for reading in readings}
-    readings |= {_PARAMETERS.sub("", reading) for reading in readings}
-    readings |= {_without_last_dots(reading) for reading in readings}
-    readings |= {_SLASHES.sub("/", reading) for reading in readings}
+    for variant in _VARIANTS:
+        readings |= {variant(reading) for reading in readings}
+        if len(readings) > MAX_READINGS or sum(map(len, readings)) > MAX_READ:
+            raise BadSyntax("a path that can be read in too many ways")
     readings.discard(plain)
     return Target(plain, tuple(sorted(readings)), encoded_slash=encoded_slash)
 
 
 def _decode(path: bytes) -> str:
-    decoded = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), path)
     try:
-        return decoded.decode("utf-8")
+        # Broken escapes, which it leaves as they are, have been refused.
+        return unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         raise BadSyntax("a path that is not UTF-8") from None
 
 
 def _lenient(path: str) -> str:
     """Return what a lenient server could make of a path: backslashes are slashes, full-width signs plain ones."""
-    return unicodedata.normalize("NFKC", path).translate(_BEST_FIT).replace("\\", "/")
+    if not path.isascii():
+        _check_growth(path)
+        path = unicodedata.normalize("NFKC", path)
+        if _TO_FIT.search(path):
+            path = path.translate(_BEST_FIT)
+    return path.replace("\\", "/")
+
+
+def _check_growth(path: str) -> None:
+    """Refuse what is long or slow to normalise, before it is."""
+    length = marks = 0
+    for character in path:
+        length += len(unicodedata.normalize("NFKC", character))
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > MAX_MARKS:
+            raise BadSyntax("a path with too many marks on one character")
+    if length > max(MAX_GROWTH * len(path), FREE_GROWTH):
+        raise BadSyntax("a path that grows too much when it is normalised")
+
+
+def _without_query(path: str) -> str:
+    """Return what those make of a path who decode before they cut query and fragment off (CVE-2024-38475)."""
+    return _QUERY_OR_FRAGMENT.split(path, maxsplit=1)[0]
+
+
+def _without_parameters(path: str) -> str:
+    return _PARAMETERS.sub("", path)
 
 
 def _without_last_dots(path: str) -> str:
     """Return a path without what Windows leaves out at the end of each name."""
-    return "/".join(segment.rstrip(". ") for segment in path.split("/"))
+    return "/".join([segment.rstrip(". ") for segment in path.split("/")])
 
 
-def _decode_again(text: str) -> str:
-    """Return what a server that decodes twice would make of it; bytes that are no text become U+FFFD."""
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8")).decode("utf-8", "replace")
+def _without_empty_names(path: str) -> str:
+    return _SLASHES.sub("/", path)
+
+
+_VARIANTS: Final[tuple[Callable[[str], str], ...]] = (
+    _without_query,
+    _without_parameters,
+    _without_last_dots,
+    _without_empty_names,
+)
+"""What servers leave out of a path, in the order in which one thing may uncover another."""
 
 
 def split_absolute(target: bytes) -> tuple[bytes, bytes]:

@@ -6,14 +6,24 @@ import re
 import unicodedata
 from contextlib import suppress
 from itertools import product
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.wire.grammar import BadSyntax
-from gateway.wire.target import Target, parse_target, simple_path, split_absolute, without_prefix
+from gateway.wire.target import (
+    MAX_GROWTH,
+    MAX_MARKS,
+    MAX_READ,
+    MAX_READINGS,
+    Target,
+    parse_target,
+    simple_path,
+    split_absolute,
+    without_prefix,
+)
 
 ACCEPTED = [
     ("/", "/"),
@@ -242,6 +252,50 @@ def test_dots_with_parameters_are_dots(path: str) -> None:
 def test_look_alikes_make_no_escape(path: str) -> None:
     """Full-width signs that become an escape when normalised are refused, as full-width dots are."""
     assert target(path) is None
+
+
+COSTLY = [
+    ("%EF%B7%BA" * 900, "signs that become 18 characters each"),
+    ("a;b%3Fc%2541//x./" * 400, "readings of many characters together"),
+    (";x//%253F./%5C", "many readings"),
+    ("a" + "%CC%A3%CC%81" * 600, "marks that are sorted"),
+    ("%25CC%25A3" * 40, "marks that are escaped twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), COSTLY, ids=[why for _, why in COSTLY])
+def test_what_is_costly_to_read_is_refused(text: str, why: str) -> None:
+    """No request keeps the others waiting: what would take long to read in all ways is refused."""
+    assert target(f"/{text}") is None
+
+
+def test_what_people_write_is_not_costly() -> None:
+    """A short path may grow, a long one is in any script, and marks come as they do in text."""
+    for text in ("\ufdfa", "wiki/\ufdfa", "\u4f60\u597d/" * 150, "\ud55c\uad6d/" * 130, "a\u0323\u0301" * 200):
+        assert target(f"/{quote(text)}") is not None
+    assert target("/a%20b;c=d" * 600) is not None
+
+
+@given(st.text(st.sampled_from("\ufdfa\u3316\u0301\u0323\u0344a/%"), max_size=400))
+@settings(max_examples=200)
+def test_normalising_has_bounds(text: str) -> None:
+    """A path that is accepted neither grew beyond measure, nor has it endless marks."""
+    found = target(f"/{quote(text)}")
+    assume(found is not None)
+    assert found is not None
+    longest = max(map(len, readings(found)))
+    assert longest <= max(MAX_GROWTH * (len(text) + 1), 256)
+    assert not re.search(f"[\u0301\u0323\u0344]{{{MAX_MARKS + 1}}}", found.path)
+
+
+@given(PATHS)
+@settings(max_examples=250)
+def test_readings_have_bounds(path: str) -> None:
+    """There are so many readings, and no more, and together they are no longer than they may be."""
+    for text in (path, path * 300):
+        if (found := target(text)) is not None:
+            assert len(readings(found)) <= MAX_READINGS
+            assert sum(map(len, readings(found))) <= MAX_READ
 
 
 SPLIT = [
