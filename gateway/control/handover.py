@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 
 from gateway.control.facts import own_cookie, own_cookies
 from gateway.core.cookie import CookiePolicy
+from gateway.core.next_url import MAX_ADDRESS, MAX_LENGTH, way_back
 
 HANDOVER_PATH = "/_gateway/handover"
 START_PATH = HANDOVER_PATH + "/start"
@@ -35,6 +36,8 @@ session is gone each time, its cookie does not stay here, and the browser would 
 _NONCE_BYTES = 16
 # What needs no escape within a value of a query, so that addresses stay short.
 _PLAIN = "/:?=@,;!$'()*~"
+_LOGIN = 512
+"""Room for the rest of the login's address."""
 
 
 def encoded(value: bytes) -> str:
@@ -43,9 +46,19 @@ def encoded(value: bytes) -> str:
 
 
 def start_url(host: str, browser: str, next_url: str, step_up: str = "") -> str:
-    """Return the path on ``public_url`` that hands a session to ``host``, one that is enough for ``step_up``."""
+    """Return the path on ``public_url`` that hands a session to ``host``, one that is enough for ``step_up``.
+
+    It becomes the ``next`` of a login there, so it leads back to the path alone where it would be too long for that.
+    """
     asked = f"&step_up={quote(step_up)}" if step_up else ""
-    return f"{START_PATH}?to={host}&browser={browser}&next={quote(next_url, safe=_PLAIN)}{asked}"
+
+    def address(way: str) -> str:
+        return f"{START_PATH}?to={host}&browser={browser}&next={quote(way, safe=_PLAIN)}{asked}"
+
+    def fits(way: str) -> bool:
+        return len(address(way)) <= MAX_LENGTH and len(quote(address(way), safe="/")) <= MAX_ADDRESS - _LOGIN
+
+    return address(way_back(next_url, fits))
 
 
 class Questions:

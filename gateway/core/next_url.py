@@ -15,6 +15,8 @@ from typing import Final
 _LOCAL_PATH: Final = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#\[\]|{}^`]|%[0-9A-Fa-f]{2})*")
 _ABSOLUTE: Final = re.compile(r"(https?)://([A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/.*)?")
 MAX_LENGTH: Final = 4096
+MAX_ADDRESS: Final = 8000
+"""An address in which it is quoted: what every server takes (RFC 9112 §3), and ours by default."""
 
 
 def is_local_path(value: str) -> bool:
@@ -48,3 +50,11 @@ def safe_next(value: str, scheme: str, is_configured: Callable[[str], bool]) -> 
         return "/"
     rest = match[4] or "/"
     return value if is_local_path(rest) else "/"
+
+
+def way_back(target: str, fits: Callable[[str], bool]) -> str:
+    """Return ``target``, or what ``fits`` of it: its path, which leads to the app at least, or else ``/``."""
+    for way in (target, re.split(r"[?#]", target, maxsplit=1)[0]):
+        if fits(way):
+            return way
+    return "/"

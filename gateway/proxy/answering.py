@@ -59,7 +59,7 @@ class Answering:
         """Send a browser to the login page, and tell a program where it is."""
         plane, head = self.plane, self.head
         asked = step_up.name if step_up is not None else ""
-        location = login_url(head, plane.login_page, outgoing.scheme(self.client, head), asked)
+        location = login_url(head, plane.login_page, outgoing.scheme(self.client, head), plane.limits.target, asked)
         if wants_page(head) and not head.upgrade:
             return self._answer(302, (b"Location: " + location,))
         return self._answer(401, (b"X-Gateway-Login: " + location, *self._challenges()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
+from gateway.core.next_url import MAX_LENGTH, way_back
 from gateway.wire.forward import REASONS, STATUS_LINES
 from gateway.wire.head import RequestHead
 
@@ -111,14 +112,27 @@ def wants_page(request: RequestHead) -> bool:
     return b"text/html" in (request.get(b"accept") or b"").lower()
 
 
-def login_url(request: RequestHead, login_page: str, scheme: str, step_up: str = "") -> bytes:
+def login_url(request: RequestHead, login_page: str, scheme: str, limit: int, step_up: str = "") -> bytes:
     """Return where a login starts that comes back to the request; absolute if the page is elsewhere.
 
-    ``step_up`` names what the login must be like, if anything.
+    ``limit`` is what targets may measure here: a query that makes the address longer is not kept, for nobody
+    could log in. ``step_up`` names what the login must be like, if anything.
     """
-    here = request.target.decode("ascii")
-    if login_page.startswith("http"):
-        host = (request.host_value or b"").decode("ascii")
-        here = f"{scheme}://{host}{here}"
     asked = f"&step_up={step_up}" if step_up else ""
-    return f"{login_page}?next={quote(here, safe='/')}{asked}".encode("ascii")
+    origin = ""
+    if login_page.startswith("http"):
+        origin = f"{scheme}://{(request.host_value or b'').decode('ascii')}"
+    target = request.target.decode("ascii")
+    url = _login_address(login_page, origin + target, asked)
+    if len(url) > limit or len(origin) + len(target) > MAX_LENGTH:
+        room, most = MAX_LENGTH - len(origin), limit
+        way = way_back(
+            target,
+            lambda path: len(path) <= room and len(_login_address(login_page, origin + path, asked)) <= most,
+        )
+        url = _login_address(login_page, origin + way, asked)
+    return url.encode("ascii")
+
+
+def _login_address(login_page: str, here: str, asked: str) -> str:
+    return f"{login_page}?next={quote(here, safe='/')}{asked}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from gateway.control.facts import login_path
+from gateway.control.handover import start_url
 from gateway.core.cookie import CookiePolicy
+from gateway.core.next_url import MAX_ADDRESS, MAX_LENGTH
 from gateway.sessions.handovers import MAX_KEPT, Handover, MemoryHandovers
 from tests.control.harness import HOST, Clock, ControlSite, Settings, StartSite
 from tests.control.hosts import OTHER, ROUTES, START, TAB, TENANT, Person, asked, coded, login_url
@@ -26,6 +29,23 @@ async def hosts(start_site: StartSite) -> ControlSite:
 @pytest.fixture
 def alice(hosts: ControlSite) -> Person:
     return Person(hosts)
+
+
+@pytest.mark.parametrize(
+    ("next_url", "back"),
+    [
+        ("/page?x=" + "%22" * 600, "/page?x=" + "%22" * 600),
+        ("/page?x=" + "%22" * 1300, "/page"),
+        ("/page?x=" + "?" * 2500, "/page"),
+        ("/" + "%22" * 1300, "/"),
+    ],
+)
+def test_a_way_back_that_is_too_long_is_the_path_alone(next_url: str, back: str) -> None:
+    """The address becomes the ``next`` of a login, which neither takes more nor could be asked for by more."""
+    url = start_url(OTHER, "b" * 43, next_url, "wiki")
+    assert parse_qs(urlsplit(url).query)["next"] == [back]
+    assert len(url) <= MAX_LENGTH
+    assert len(login_path(url, "wiki")) <= MAX_ADDRESS
 
 
 # --- The way ------------------------------------------------------------------------------------------

@@ -99,6 +99,18 @@ async def test_the_host_that_is_asked_about_counts_and_not_the_one_asked(site: C
     assert (await ask(browser, "/wiki/page", host="gateway:8080")).status == 403
 
 
+@pytest.mark.parametrize("domain", [None, "example.com"])
+async def test_a_login_from_too_long_an_address_leads_back_to_its_path(
+    start_site: StartSite, domain: str | None
+) -> None:
+    """The login page would not take it, and nobody could log in."""
+    site = await start_site(Settings(cookie=CookiePolicy(domain=domain)))
+    answer = await ask(site.browser(), "/inbox?q=" + "%22" * 2000, host="mail.example.com")
+    assert answer.status == 401
+    origin = "https%3A//mail.example.com" if domain else ""
+    assert answer.headers["Location"].endswith(f"/_gateway/login?next={origin}/inbox")
+
+
 async def test_with_a_cookie_domain_the_login_is_on_the_public_host(start_site: StartSite) -> None:
     site = await start_site(Settings(cookie=CookiePolicy(domain="example.com")))
     answer = await ask(site.browser(), "/inbox", host="mail.example.com")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.next_url import MAX_LENGTH, is_local_path, safe_next
+from gateway.core.next_url import MAX_LENGTH, is_local_path, safe_next, way_back
 from tests.support.urls import resolve_origin
 
 BASE = "https://apps.example.com"
@@ -132,3 +132,12 @@ def test_http_stays_http() -> None:
     """A gateway on http leads to http URLs only: the scheme is its own."""
     assert safe_next("http://wiki.example.com/", "http", HOSTS.__contains__) == "http://wiki.example.com/"
     assert safe_next("https://wiki.example.com/", "http", HOSTS.__contains__) == "/"
+
+
+@pytest.mark.parametrize(
+    ("target", "back"),
+    [("/a?b", "/a?b"), ("/a/b?cdef", "/a/b"), ("/a/b#cdef", "/a/b"), ("/abcdef?g", "/"), ("/abcdef", "/"), ("/", "/")],
+)
+def test_what_fits_of_the_way_back(target: str, back: str) -> None:
+    """A query is given up before the path, and the path before nothing is left."""
+    assert way_back(target, lambda way: len(way) <= 5) == back

@@ -89,6 +89,13 @@ def test_a_navigation_is_sent_to_the_login(
     assert len(app.requests) == before
 
 
+def test_a_long_address_leads_to_a_login(gateway: GatewayProcess) -> None:
+    """A query that no login could carry is given up; the app is still where it leads."""
+    answer = Visitor(gateway).get("/app/x?q=" + "%22" * 2000, PAGE)
+    assert (answer.status, login_target(answer)) == (302, "/app/x")
+    assert Visitor(gateway).get(answer.get("Location") or "", PAGE).status == 200
+
+
 @pytest.mark.parametrize("headers", PROGRAMS)
 def test_a_program_gets_401(gateway: GatewayProcess, app: RecorderUpstream, headers: dict[str, str]) -> None:
     """A program without a session gets 401 as problem+json with the login's address, never a redirect."""

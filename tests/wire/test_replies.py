@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from gateway.core.next_url import safe_next
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, AnswerParser
 from gateway.wire.replies import DETAILS, REQUEST_ID_MARK, OwnAnswers, login_url, wants_page
@@ -131,10 +132,37 @@ def test_a_login_leads_back_to_the_request(tail: str, page: str) -> None:
     except BadSyntax:
         assume(False)
     head = parse(b"GET %b HTTP/1.1\r\nHost: a:80" % target)
-    url = login_url(head, page, "https").decode("ascii")
+    url = login_url(head, page, "https", LIMITS.target).decode("ascii")
     assert all("!" <= character <= "~" for character in url)
     here = target.decode("ascii")
     asked = {"next": [here if page.startswith("/") else f"https://a:80{here}"]}
     assert parse_qs(urlsplit(url).query) == asked
-    for_more = login_url(head, page, "https", "wiki.2").decode("ascii")
+    for_more = login_url(head, page, "https", LIMITS.target, "wiki.2").decode("ascii")
     assert parse_qs(urlsplit(for_more).query) == {**asked, "step_up": ["wiki.2"]}
+
+
+LONG = [
+    ("/app/x?q=" + "%22" * 2000, 8192, "/app/x"),
+    ("/app/x?q=" + "a" * 4078, 8192, None),
+    ("/app/x?q=" + "a" * 4096, 8192, "/app/x"),
+    ("/app/x?q=" + "a" * 400, 200, "/app/x"),
+    ("/" + "a" * 4096 + "?q", 8192, "/"),
+    ("/" + "%22" * 1300, 8192, "/" + "%22" * 1300),
+    ("/" + "%22" * 1300, 6000, "/"),
+]
+
+
+@pytest.mark.parametrize(("target", "limit", "back"), LONG)
+@pytest.mark.parametrize("page", ["/_gateway/login", "https://login.example.com/_gateway/login"])
+def test_an_address_that_is_too_long_leads_back_to_its_path(
+    target: str, limit: int, back: str | None, page: str
+) -> None:
+    """The login page would answer 414 to it, or forget where it leads: who asks for less is served (RFC 9112 §3)."""
+    head = parse(b"GET %b HTTP/1.1\r\nHost: a" % target.encode("ascii"))
+    origin = "https://a" if page.startswith("http") else ""
+    url = login_url(head, page, "https", limit, "wiki").decode("ascii")
+    assert len(url) <= limit
+    asked = parse_qs(urlsplit(url).query)
+    wanted = target if back is None else back
+    assert asked == {"next": [origin + wanted], "step_up": ["wiki"]}
+    assert safe_next(asked["next"][0], "https", {"a"}.__contains__) == origin + wanted
