@@ -71,7 +71,7 @@ class ClientTransport(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop whoever writes to us; a client that takes nothing for too long is cut."""
         self.write_paused = True
-        self.stall_deadline = self.plane.now + self.plane.limits.write_stall_time
+        self.stall_deadline = self.plane.deadline(self.plane.limits.write_stall_time)
         if self.source is not None:
             self.source.pause()
 
@@ -110,7 +110,7 @@ class ClientTransport(asyncio.Protocol):
         self.lingering = True
         self.drop_input()
         self._unsent = transport.get_write_buffer_size()
-        self.deadline = self.plane.now + self.plane.limits.linger_time
+        self.deadline = self.plane.deadline(self.plane.limits.linger_time)
         self.on_expire = self._linger_over
         if self.scheme == "http" and not self._half_closed and transport.can_write_eof():
             transport.write_eof()
@@ -124,7 +124,7 @@ class ClientTransport(asyncio.Protocol):
         if unsent and (unsent < self._unsent or not self._stalled):
             self._stalled = unsent == self._unsent
             self._unsent = unsent
-            self.deadline = self.plane.now + self.plane.limits.write_stall_time
+            self.deadline = self.plane.deadline(self.plane.limits.write_stall_time)
         elif unsent or transport is None:
             self.abort()
         else:

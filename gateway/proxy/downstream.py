@@ -186,7 +186,7 @@ class Downstream(ClientTransport):
         else:
             limits = plane.limits
             self.idle_since = plane.now
-            self.deadline = plane.now + (limits.keep_alive_time if self.requests else limits.first_byte_time)
+            self.deadline = plane.deadline(limits.keep_alive_time if self.requests else limits.first_byte_time)
             self.on_expire = self.close_idle
         if self._paused:
             self.resume()
@@ -210,7 +210,7 @@ class Downstream(ClientTransport):
             self._limit_head_time()
 
     def _limit_head_time(self) -> None:
-        self.deadline = self.plane.now + self.plane.limits.head_time
+        self.deadline = self.plane.deadline(self.plane.limits.head_time)
         self.on_expire = self._head_too_slow
 
     def _head_too_slow(self) -> None:
@@ -238,7 +238,7 @@ class Downstream(ClientTransport):
             return
         upload = self.upload
         if upload is not None and upload.upstream is not None and not upload.done:
-            self.deadline = self.plane.now + self.plane.limits.body_idle_time
+            self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
             data = upload.feed(data)
             if upload.is_done():
                 self._body_has_come(upload)
@@ -277,7 +277,7 @@ class Downstream(ClientTransport):
             # The exchange was ended in the middle of the body.
             self.data_received(bytes(data))
             return True
-        self.deadline = self.plane.now + self.plane.limits.body_idle_time
+        self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
         taken, whole = upload.feed_from(data)
         if upload.done:
             self._body_has_come(upload)
@@ -289,7 +289,7 @@ class Downstream(ClientTransport):
         """Leave the time to the upstream, for its answer; what comes now is the next request."""
         self.deadline = NEVER
         if upload.upstream is not None:
-            upload.upstream.deadline = self.plane.now + upload.answer_time
+            upload.upstream.deadline = self.plane.deadline(upload.answer_time)
         if self._in_bulk and self.transport is not None:
             self._in_bulk = False
             read_with(self.transport, self, reading=not self._paused)
@@ -298,7 +298,7 @@ class Downstream(ClientTransport):
         """Give the client its time for the next piece, during which the upstream has none to keep."""
         if upload.upstream is not None:
             upload.upstream.deadline = NEVER
-            self.deadline = self.plane.now + self.plane.limits.body_idle_time
+            self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
             error = RequestError(408, "a request body that did not arrive in time")
             self.on_expire = partial(upload.upstream.fail, error)
 
@@ -334,7 +334,7 @@ class Downstream(ClientTransport):
         if self._waiter is not None:
             self.close_idle()
         elif upload is None or upload.done:
-            self.deadline = self.plane.now + HALF_CLOSED_TIME
+            self.deadline = self.plane.deadline(HALF_CLOSED_TIME)
             self.on_expire = self.abort
         return self.scheme == "http"
 
@@ -345,7 +345,7 @@ class Downstream(ClientTransport):
         self._paused = True
         upload = self.upload
         if upload is not None and upload.flows():
-            upload.upstream_is_slow(self.plane.now)
+            upload.upstream_is_slow(self.plane.deadline(upload.answer_time))
             self.deadline = NEVER
         if not self._closed and self.transport is not None:
             self.transport.pause_reading()

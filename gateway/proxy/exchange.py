@@ -264,7 +264,7 @@ class Exchange(Answering):
         data = outgoing.request_head(
             self.client, self.head, plan, cookies, self.opened, self.request_id, conn.pool.address, self.upgrading
         )
-        conn.deadline = self.plane.now + plan.route.response_timeout
+        conn.deadline = self.plane.deadline(plan.route.response_timeout)
         if self.client.upload is not None:
             data += self.client.begin_upload(self.client.upload, conn)
         conn.send(data)

@@ -32,6 +32,9 @@ from gateway.wire.head import AnswerParser, RequestParser
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
+SWEEP_EVERY: Final = 0.25
+LATE: Final = SWEEP_EVERY + 0.05
+"""Seconds since the last sweep after which the process has got no time: what is beyond counts for nobody."""
 RESERVED_DESCRIPTORS: Final = 48
 BULK_BYTES: Final = 512 * 1024
 """As much of a large body as is read at once; with half of it, upstream and client are woken a third more often."""
@@ -177,6 +180,13 @@ class Plane:
         """Return a new id: 32 hexadecimal digits, unique and fit for a trace id (W3C Trace Context)."""
         self._id_next += 1
         return f"{self._id_prefix}{self._id_next:016x}".encode("ascii")
+
+    def deadline(self, seconds: float) -> float:
+        """Return when ``seconds`` from now are over: never before, and within `LATE` and a sweep after.
+
+        `now` is as old as the last sweep; the time itself would have to be asked for with every piece that passes.
+        """
+        return self.now + LATE + seconds
 
     # Sessions
 

@@ -69,7 +69,7 @@ class Relay:
                 return True
             raise UpstreamError(502, "the upstream cut its answer short", sent=True)
         self.finished = self._upstream.pool.loop.create_future()
-        self._upstream.deadline = self._client.plane.now + self._deadline_step
+        self._upstream.deadline = self._client.plane.deadline(self._deadline_step)
         self._upstream.sink = self
         self._client.source = self._upstream
         body = self._body
@@ -94,7 +94,7 @@ class Relay:
 
     def feed(self, data: bytes) -> None:
         """Pass on a piece of the body."""
-        self._upstream.deadline = self._client.plane.now + self._deadline_step
+        self._upstream.deadline = self._client.plane.deadline(self._deadline_step)
         try:
             out = self._step(data)
         except BadSyntax as error:
@@ -112,7 +112,7 @@ class Relay:
             # The exchange was ended in the middle of the body.
             self._upstream.data_received(bytes(data))
             return True
-        self._upstream.deadline = self._client.plane.now + self._deadline_step
+        self._upstream.deadline = self._client.plane.deadline(self._deadline_step)
         if len(data) > body.remaining:
             self.surplus = True
             data = data[: body.remaining]

@@ -12,12 +12,9 @@ from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import NotProved
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.plane import Client, Plane, PlaneParts
+from gateway.proxy.plane import LATE, SWEEP_EVERY, Client, Plane, PlaneParts
 from gateway.proxy.watched import Watched
 
-SWEEP_EVERY: Final = 0.25
-LATE: Final = 2 * SWEEP_EVERY
-"""Seconds since the last sweep after which nobody is taken for slow who may be waiting to be read."""
 SESSION_CHECK_EVERY: Final = 1.0
 """Seconds between two looks at the sessions behind open connections."""
 READ_GRACE: Final = 0.02
@@ -58,10 +55,10 @@ class DataPlane(Plane):
         next_check = 0.0
         while True:
             await asyncio.sleep(SWEEP_EVERY)
-            if self.loop.time() - self.now > LATE:
-                # The process got no time: what has come meanwhile is read first, and counts as of now.
-                self.now = self.loop.time()
+            if self._postpone():
+                # What has come meanwhile is read before anybody is taken for slow.
                 await asyncio.sleep(READ_GRACE)
+                self._postpone()
             check = self.now >= next_check
             if check:
                 next_check = self.now + SESSION_CHECK_EVERY
@@ -69,6 +66,23 @@ class DataPlane(Plane):
                 self.sweep(check_sessions=check)
             except Exception:
                 self.log.exception("the sweep failed")
+
+    def _postpone(self) -> bool:
+        """Move all deadlines by the time that the process did not get, if that is so.
+
+        One that was set meanwhile was reckoned from the last sweep, so it could be over before it began.
+        """
+        now = self.loop.time()
+        missed = now - self.now - LATE
+        if missed <= 0.0:
+            return False
+        self.now = now
+        for client in self.clients:
+            client.deadline += missed
+            client.stall_deadline += missed
+            if client.upstream is not None:
+                client.upstream.deadline += missed
+        return True
 
     def sweep(self, *, check_sessions: bool) -> None:
         """Look at every connection once: what has waited too long, whose session has ended."""

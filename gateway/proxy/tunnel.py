@@ -43,7 +43,7 @@ class Tunnel:
 
     def touch(self) -> None:
         """Begin the idle time anew; any byte does, on either side."""
-        self._client.deadline = self._client.plane.now + self._idle_time
+        self._client.deadline = self._client.plane.deadline(self._idle_time)
         self._client.on_expire = self.close_idle
 
     def pass_on(self, data: bytes, *, to_client: bool) -> None:

@@ -35,10 +35,10 @@ class Upload:
         """Tell whether more of it is to go to an upstream."""
         return self.upstream is not None and not self.done and not self.stopped
 
-    def upstream_is_slow(self, now: float) -> None:
-        """Begin the upstream's time to take more."""
+    def upstream_is_slow(self, until: float) -> None:
+        """Give the upstream its time to take more."""
         if self.upstream is not None:
-            self.upstream.deadline = now + self.answer_time
+            self.upstream.deadline = until
 
     def encode(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the bytes for the upstream and what follows the body. Raises RequestError (400, 413, 431)."""

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from gateway.assembly import build_plane, make_router
-from gateway.core.metrics import Counters
-from gateway.core.programs import Credential, Refused, Verdict
-from gateway.core.refresh import Refreshed
 from gateway.proxy.server import DataPlane
-from gateway.settings.load import load_settings
-from gateway.stores import make_store
 from tests.proxy.loopback import until
-from tests.support.gateway import new_key, route
+from tests.proxy.planes import running_plane
+from tests.support.gateway import route
 from tests.support.upstream import OK, RecorderUpstream
 
 CONNECTIONS = 5
@@ -64,46 +57,18 @@ def port(plane: tuple[DataPlane, int]) -> int:
     return plane[1]
 
 
-async def _nobody(_: Credential) -> Verdict:
-    return Refused(401, "")
-
-
-async def _later(_: str) -> Refreshed:
-    return Refreshed("later")
-
-
 @pytest.fixture
 async def plane(tmp_path: Path, recorder: RecorderUpstream) -> AsyncIterator[tuple[DataPlane, int]]:
     """A data plane on this event loop, and its port."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         down = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    config = {
-        "public_url": "http://a",
-        "state_dir": str(tmp_path),
-        "session": {"keys": [new_key()]},
-        "login": {"local": {"users": str(tmp_path / "users.yaml")}},
-        "routes": [
-            route("app", "/", recorder.url, public=True),
-            route("private", "/private", recorder.url),
-            route("down", "/down", down, public=True),
-        ],
-    }
-    (tmp_path / "users.yaml").write_text("users: {}\n")
-    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(config))
-    settings = load_settings(tmp_path / "gateway.yaml", os.environ)
-
-    async def alone() -> None:
-        pass
-
-    store = make_store(settings, alone)
-    await store.start()
-    router, loop = make_router(settings, None), asyncio.get_running_loop()
-    made = build_plane(settings, router, store, {}, "", Counters(), None, loop, None, _nobody, _later)
-    listener = socket.create_server(("127.0.0.1", 0))
-    await made.listen(listener)
-    yield made, listener.getsockname()[1]
-    await made.close()
-    await store.close()
+    async with running_plane(
+        tmp_path,
+        route("app", "/", recorder.url, public=True),
+        route("private", "/private", recorder.url),
+        route("down", "/down", down, public=True),
+    ) as made:
+        yield made
 
 
 async def _left_behind(visit: Callable[[], Awaitable[None]], plane: DataPlane) -> Counter[str]:
