@@ -33,6 +33,10 @@ class Limits:
     """Requests of one connection; the last answer closes it."""
     body_idle_time: float = 30.0
     """Between two pieces of a request body; then 408."""
+    body_rate: int = 1024
+    """Of a request body each second, on average, once `body_rate_time` is over; slower: 408."""
+    body_rate_time: float = 10.0
+    """For how long a request body may come as slowly as it likes."""
     write_stall_time: float = 30.0
     """While a client takes nothing of its answer; then the connection is cut."""
     answer_idle_time: float = 60.0

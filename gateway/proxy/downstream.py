@@ -263,6 +263,7 @@ class Downstream(ClientTransport):
             raise RequestError(400, "the client left in the middle of a request body")
         upload.upstream = conn
         conn.source = self
+        self.plane.uploading.add(self)
         self._wait_for_body(upload)
         self.resume()
         if upload.is_long() and self.scheme == "http" and self.transport is not None:
@@ -301,6 +302,19 @@ class Downstream(ClientTransport):
             self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
             error = RequestError(408, "a request body that did not arrive in time")
             self.on_expire = partial(upload.upstream.fail, error)
+
+    def goes_on_uploading(self, seconds: float) -> bool:
+        """Judge how fast a request body comes, where we are reading it; return whether it is to be judged again.
+
+        Each byte begins the idle time anew, so a body that trickles would hold its upstream's place for ever.
+        """
+        upload = self.upload
+        if upload is None or upload.upstream is None or not upload.flows():
+            return False
+        if self._paused or not upload.is_too_slow(seconds, self.plane.limits):
+            return True
+        upload.upstream.fail(RequestError(408, "a request body that came too slowly"))
+        return False
 
     def stop_upload(self) -> None:
         """Take no more of a body that the upstream has refused (RFC 9110 §10.1.1, RFC 9112 §9.5)."""

@@ -87,6 +87,9 @@ class Client(Protocol):
     requests: int
     """Requests taken so far."""
 
+    def goes_on_uploading(self, seconds: float) -> bool:
+        """Judge how fast a request body comes, ``seconds`` after the last time; return whether it is to be again."""
+
     def is_idle(self) -> bool:
         """Tell whether no request is under way."""
 
@@ -135,6 +138,8 @@ class Plane:
         self._id_prefix = parts.random(8).hex()
         self._id_next = 0
         self.clients: set[Client] = set()
+        self.uploading: set[Client] = set()
+        """Those whose request body did not come with its head; who is done is found out by the sweep."""
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
         self._renewals: set[asyncio.Task[None]] = set()
         self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
@@ -164,6 +169,7 @@ class Plane:
     def forget(self, client: Client) -> None:
         """Count a connection out."""
         self.clients.discard(client)
+        self.uploading.discard(client)
         self.counters.connections = len(self.clients)
 
     def busy_answer(self) -> bytes:

@@ -86,7 +86,8 @@ class DataPlane(Plane):
 
     def sweep(self, *, check_sessions: bool) -> None:
         """Look at every connection once: what has waited too long, whose session has ended."""
-        now = self.now = self.loop.time()
+        now = self.loop.time()
+        since, self.now = now - self.now, now
         self.wall = self.wall_clock()
         self.http_date = self.clock.http_date(self.wall)
         for client in list(self.clients):
@@ -99,6 +100,9 @@ class DataPlane(Plane):
             if upstream is not None and upstream.deadline <= now:
                 upstream.deadline = NEVER
                 upstream.fail(UpstreamError(504, "the upstream did not answer in time", sent=True))
+        for client in list(self.uploading):
+            if not client.goes_on_uploading(since):
+                self.uploading.discard(client)
         if check_sessions:
             self._check_sessions([client for client in self.clients if client.watched is not None])
         self.pools.sweep(now)

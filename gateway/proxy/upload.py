@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.core.limits import Limits
 from gateway.errors import RequestError
 from gateway.proxy.bulk import MUCH
+from gateway.proxy.plane import LATE
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.framing import LAST_CHUNK, ChunkedBody, LengthBody, chunk
 from gateway.wire.grammar import BadSyntax
@@ -13,7 +15,7 @@ from gateway.wire.head import RequestHead
 class Upload:
     """One request body. Without an upstream it waits in the client's buffer."""
 
-    __slots__ = ("_body", "_chunked", "_limit", "_received", "answer_time", "done", "stopped", "upstream")
+    __slots__ = ("_body", "_chunked", "_limit", "_received", "_waited", "answer_time", "done", "stopped", "upstream")
 
     def __init__(self, head: RequestHead, limit: int, answer_time: float) -> None:
         self._chunked = head.chunked
@@ -22,6 +24,8 @@ class Upload:
         self.answer_time = answer_time
         """Seconds that the upstream has for its answer once it has the whole body."""
         self._received = 0
+        self._waited = -LATE
+        """Seconds that we were reading from the client; the sweep counts the first from its time before."""
         self.upstream: UpstreamConn | None = None
         self.done = False
         self.stopped = False
@@ -34,6 +38,11 @@ class Upload:
     def flows(self) -> bool:
         """Tell whether more of it is to go to an upstream."""
         return self.upstream is not None and not self.done and not self.stopped
+
+    def is_too_slow(self, seconds: float, limits: Limits) -> bool:
+        """Tell whether it comes too slowly, now that we were reading from the client for ``seconds`` more."""
+        self._waited += seconds
+        return self._waited > limits.body_rate_time and self._received < limits.body_rate * self._waited
 
     def upstream_is_slow(self, until: float) -> None:
         """Give the upstream its time to take more."""
