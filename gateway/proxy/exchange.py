@@ -95,7 +95,7 @@ class Exchange(Answering):
                 reusable = True
             else:
                 reusable = await self._stream(plan, rule, upstream, answer, framing, data)
-            self._give_back(upstream, reusable=reusable and answer.keeps_alive())
+            self._give_back(upstream, reusable=reusable and framing.reusable and answer.keeps_alive())
             return not framing.close
         except (RequestError, BadSyntax) as error:
             return self._failed(error.status, str(error))

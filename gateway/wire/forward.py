@@ -61,7 +61,7 @@ def request_head(
 class AnswerFraming:
     """How an answer's body goes to the client."""
 
-    __slots__ = ("body_follows", "chunked_out", "close", "lines", "size")
+    __slots__ = ("body_follows", "chunked_out", "close", "lines", "reusable", "size")
 
     def __init__(self, answer: AnswerHead, request: RequestHead, close: bool) -> None:
         self.close = close
@@ -72,6 +72,11 @@ class AnswerFraming:
         self.lines: list[bytes] = []
         status = answer.status
         self.body_follows = not (request.method == "HEAD" or status in BODILESS or status < 200)
+        self.reusable = self.body_follows or not (answer.chunked or answer.content_length)
+        """Whether the upstream's connection may carry another request.
+
+        A body that was announced where none may follow could come yet, and be the answer to somebody else's request.
+        """
         if answer.content_length is not None:
             if self.body_follows:
                 self.size = answer.content_length

@@ -290,6 +290,24 @@ def test_hb16_body_where_none_may_be(
     wait_for(lambda: upstream.connections[request.connection].ended, what="the connection to be dropped")
 
 
+@pytest.mark.parametrize("first", ["GET 204", "GET 304", "HEAD 200"])
+@pytest.mark.parametrize("length", [b"Content-Length: %d\r\n" % len(STOLEN), b"Transfer-Encoding: chunked\r\n"])
+def test_hb16_late_body_where_none_may_be(
+    gateway: GatewayProcess, upstream: HostileUpstream, first: str, length: bytes
+) -> None:
+    """Nor does one that comes later, as an answer to the next request, which is nobody's on that connection."""
+    method, status = first.split()
+
+    async def late(connection: UpstreamConnection, request: Request) -> None:
+        await connection.send(f"HTTP/1.1 {status} x\r\n".encode() + length + b"\r\n")
+        if await connection.more():
+            await connection.send(STOLEN)
+
+    upstream.on("/hb/16/late", late)
+    assert ask(gateway, "/hb/16/late", method).status == int(status)
+    assert ask(gateway, "/hb/plain").body == b"ok"
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"hello, this is HTTP/0.9\n", b"", b"\0\0\0\0", b"HTTP/1.1", b"HTTP/2.0 200 OK\r\n\r\n", b"ICY 200 OK\r\n\r\n"],

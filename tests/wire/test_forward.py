@@ -113,6 +113,14 @@ def test_how_a_body_is_framed(case: Framed) -> None:
 
 
 @pytest.mark.parametrize("case", FRAMED, ids=[case.why for case in FRAMED])
+def test_a_body_that_may_come_yet(case: Framed) -> None:
+    """Where no body follows although one was announced, the upstream's connection is good for nobody else."""
+    framing = AnswerFraming(answer(*case.said[1:], first=case.said[0]), parse(request(first=case.asked)), close=False)
+    announced = not {CL, TE}.isdisjoint(case.said)
+    assert framing.reusable is (case.follows or not announced)
+
+
+@pytest.mark.parametrize("case", FRAMED, ids=[case.why for case in FRAMED])
 def test_the_last_answer_says_so(case: Framed) -> None:
     """Whatever the framing, a connection that ends is announced to end, once."""
     framing = AnswerFraming(answer(*case.said[1:], first=case.said[0]), parse(request(first=case.asked)), close=True)
