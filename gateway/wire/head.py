@@ -32,6 +32,7 @@ from gateway.wire.headers import (
     TransferEncodingLine,
     UpgradeLine,
     parse_host,
+    without_final_dot,
 )
 from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
 from gateway.wire.message import MessageHead
@@ -244,7 +245,8 @@ class RequestParser:
         if head.target == b"*" and head.method == "OPTIONS":
             return
         authority, origin = split_absolute(head.target)
-        if parse_host(authority) != head.host or authority.lower() != (head.host_value or b"").lower():
+        named = without_final_dot(authority).lower()
+        if parse_host(authority) != head.host or named != (head.host_value or b"").lower():
             raise BadSyntax("an absolute target for another host than Host")
         head.target = origin
 

@@ -49,12 +49,12 @@ class ForwardedLine(HeaderLine):
 
 
 class HostLine(HeaderLine):
-    """The Host field: ``name`` is checked and split here, once."""
+    """The Host field: its value is checked and split here, once, and goes on as the name that routes are found by."""
 
     __slots__ = ("host",)
 
     def __init__(self, name: bytes, value: bytes) -> None:
-        super().__init__(name, value)
+        super().__init__(name, without_final_dot(value))
         self.host = parse_host(value)
 
     def apply(self, head: MessageHead) -> None:
@@ -251,6 +251,12 @@ def parse_host(value: bytes) -> str:
         if not host or b".." in host or host.startswith(b"."):
             raise BadSyntax("a Host that is no host")
     return host.decode("ascii").lower()
+
+
+def without_final_dot(authority: bytes) -> bytes:
+    """Return a host and its port without the root's dot, by which an app could take it for another one than we do."""
+    name, colon, port = authority.partition(b":")
+    return name[:-1] + colon + port if name.endswith(b".") else authority
 
 
 def _is_port(text: bytes) -> bool:

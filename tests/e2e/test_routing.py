@@ -110,6 +110,10 @@ def test_hosts(gateway: GatewayProcess, app: RecorderUpstream, other: RecorderUp
     for host in ("WIKI.EXAMPLE.COM", "wiki.example.com.", "wiki.example.com:8080"):
         assert get(gateway, f"/{host}", host=host).status == 200
         assert app.last().target == f"/{host}"
+    for host in ("wiki.example.com.", "wiki.example.com.:8080"):
+        get(gateway, "/x", host=host)
+        plain = host.replace("com.", "com")
+        assert [app.last().get(name) for name in ("Host", "X-Forwarded-Host")] == [plain, plain]
     assert get(gateway, "/y", host="a.b.example.com").status == 200
     assert other.last().get("Host") == "a.b.example.com"
     for host in ("example.com", "evilexample.com", "example.com.evil", "wiki.example.org"):

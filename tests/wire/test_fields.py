@@ -223,3 +223,11 @@ def test_small_limits_hold() -> None:
     answers = AnswerParser(Limits(answer_headers=1), frozenset())
     with pytest.raises(BadSyntax):
         answers.parse(b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2")
+
+
+@pytest.mark.parametrize("first", ["GET / HTTP/1.1", "GET http://Wiki.example.{end}/ HTTP/1.1"])
+@pytest.mark.parametrize(("end", "sent"), [("com.", "com"), ("com.:80", "com:80"), ("com:80", "com:80")])
+def test_a_host_goes_on_without_its_final_dot(first: str, end: str, sent: str) -> None:
+    """An app might know the host with the dot as another one, but it is the one that the route is found by."""
+    head = parse(request(host=f"Host: Wiki.example.{end}", first=first.format(end=end)))
+    assert (head.host, head.host_value) == ("wiki.example.com", f"Wiki.example.{sent}".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import httptools
@@ -91,7 +92,7 @@ def assert_same_reading(head: RequestHead, other: Llhttp) -> None:
     assert head.method == other.method
     assert head.target == other.target or other.target.endswith(head.target) or other.target.lower().startswith(b"http")
     assert f"1.{head.version}" == other.version()
-    assert values(fields, b"host") == [head.host_value]
+    assert [re.sub(rb"\.(?=:|$)", b"", value) for value in values(fields, b"host")] == [head.host_value]
     assert list(map(int, values(fields, b"content-length"))) == (
         [] if head.content_length is None else [head.content_length]
     )
