@@ -173,7 +173,7 @@ class UpstreamConn(asyncio.Protocol):
         if end >= 0 and buffer[buffer.find(b"\n") - 1] == CR:
             self._buffer = buffer[end + 4 :]
             return self._parser.parse(buffer[:end])
-        if (end := buffer.find(b"\n\n")) >= 0 and b"\r" not in buffer[:end]:
+        if (end := _bare_head_end(buffer)) >= 0:
             # A head with bare LF throughout (RFC 9112 §2.2 lets a recipient take it); we write CRLF.
             self._buffer = buffer[end + 2 :]
             return self._parser.parse(buffer[:end].replace(b"\n", b"\r\n"))
@@ -282,3 +282,22 @@ class UpstreamConn(asyncio.Protocol):
         self.pool.forget(self)
         if self.transport is not None:
             self.transport.abort()
+
+
+def _bare_head_end(buffer: bytes) -> int:
+    """Return the index of the empty line that ends a head with bare LF, or -1 while more must come.
+
+    Raises BadSyntax for both kinds of line ends in one head, whose end could be taken to be in two places.
+    """
+    first = buffer.find(b"\n")
+    if first < 0:
+        return -1
+    if buffer[:first].endswith(b"\r"):
+        end = -1
+        mixed = buffer.count(b"\n") != buffer.count(b"\r\n")
+    else:
+        end = buffer.find(b"\n\n")
+        mixed = b"\r" in (buffer[:end] if end >= 0 else buffer)
+    if mixed:
+        raise BadSyntax("an answer's head with both kinds of line ends")
+    return end

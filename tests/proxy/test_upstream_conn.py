@@ -113,6 +113,8 @@ NONSENSE = [
     b"\n\n",
     b"HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n",
     b"HTTP/1.1 200 OK\nA: b\r\nC: d\n\n",
+    b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\n",
     b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
     b"HTTP/1.1 999 X\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nA: " + b"x" * 2001,
@@ -132,8 +134,19 @@ async def test_nonsense(upstream: Upstream, data: bytes) -> None:
     pool.discard(conn)
 
 
+MIXED = [
+    b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\nContent-Length: 0\n\r\n",
+    b"HTTP/1.1 200 OK\nA: b\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\n",
+    b"HTTP/1.1 200 OK\r\nA: b\n",
+]
+"""Line ends of both kinds, in a head whose end never comes."""
+
+
 @pytest.mark.parametrize(
-    "data", [b"SSH-2.0-OpenSSH\r\n", b"\x15\x03\x01", b"HTTP/1.1 200 OK\r\nA: " + b"x" * 2001, b"H" * 3]
+    "data", [b"SSH-2.0-OpenSSH\r\n", b"\x15\x03\x01", b"HTTP/1.1 200 OK\r\nA: " + b"x" * 2001, b"H" * 3, *MIXED]
 )
 async def test_nonsense_is_not_waited_for(pair: Pair, data: bytes) -> None:
     """An upstream that speaks something else, or without end, is told at once, though it stays connected."""
