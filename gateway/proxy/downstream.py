@@ -238,6 +238,7 @@ class Downstream(ClientTransport):
             return
         upload = self.upload
         if upload is not None and upload.upstream is not None and not upload.done:
+            self.continue_upload(upload)
             self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
             data = upload.feed(data)
             if upload.is_done():
@@ -255,7 +256,10 @@ class Downstream(ClientTransport):
 
         Raises RequestError.
         """
-        out, rest = upload.encode(self.take_buffer())
+        data = self.take_buffer()
+        if data:
+            upload.expecting = False
+        out, rest = upload.encode(data)
         if upload.done:
             self.put_back(rest)
             return out
@@ -278,6 +282,7 @@ class Downstream(ClientTransport):
             # The exchange was ended in the middle of the body.
             self.data_received(bytes(data))
             return True
+        self.continue_upload(upload)
         self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
         taken, whole = upload.feed_from(data)
         if upload.done:
@@ -296,12 +301,22 @@ class Downstream(ClientTransport):
             read_with(self.transport, self, reading=not self._paused)
 
     def _wait_for_body(self, upload: Upload) -> None:
-        """Give the client its time for the next piece, during which the upstream has none to keep."""
-        if upload.upstream is not None:
+        """Give the client its time for the next piece, during which the upstream has none to keep.
+
+        Until the upstream has said that it wants the body, the time is the upstream's.
+        """
+        if upload.upstream is not None and not upload.expecting:
             upload.upstream.deadline = NEVER
             self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
             error = RequestError(408, "a request body that did not arrive in time")
             self.on_expire = partial(upload.upstream.fail, error)
+
+    def continue_upload(self, upload: Upload) -> None:
+        """Give the client its time from now on: it was asked for its body, or sends it unasked."""
+        if upload.expecting:
+            upload.expecting = False
+            if upload.flows():
+                self._wait_for_body(upload)
 
     def goes_on_uploading(self, seconds: float) -> bool:
         """Judge how fast a request body comes, where we are reading it; return whether it is to be judged again.
@@ -311,7 +326,7 @@ class Downstream(ClientTransport):
         upload = self.upload
         if upload is None or upload.upstream is None or not upload.flows():
             return False
-        if self._paused or not upload.is_too_slow(seconds, self.plane.limits):
+        if self._paused or upload.expecting or not upload.is_too_slow(seconds, self.plane.limits):
             return True
         upload.upstream.fail(RequestError(408, "a request body that came too slowly"))
         return False

@@ -289,6 +289,8 @@ class Exchange(Answering):
         """Pass on a 1xx; HTTP/1.0 does not know them (RFC 9110 §15.2)."""
         if self.head.version:
             self.client.write(informational_head(answer))
+            if answer.status == 100 and self.client.upload is not None:
+                self.client.continue_upload(self.client.upload)
 
     # 7: back to the client
 

@@ -15,7 +15,18 @@ from gateway.wire.head import RequestHead
 class Upload:
     """One request body. Without an upstream it waits in the client's buffer."""
 
-    __slots__ = ("_body", "_chunked", "_limit", "_received", "_waited", "answer_time", "done", "stopped", "upstream")
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_limit",
+        "_received",
+        "_waited",
+        "answer_time",
+        "done",
+        "expecting",
+        "stopped",
+        "upstream",
+    )
 
     def __init__(self, head: RequestHead, limit: int, answer_time: float) -> None:
         self._chunked = head.chunked
@@ -23,6 +34,8 @@ class Upload:
         self._limit = limit
         self.answer_time = answer_time
         """Seconds that the upstream has for its answer once it has the whole body."""
+        self.expecting = head.expect is not None and head.version == 1
+        """Whether the client rightly waits for the upstream's 100 (RFC 9110 §10.1.1)."""
         self._received = 0
         self._waited = -LATE
         """Seconds that we were reading from the client; the sweep counts the first from its time before."""

@@ -105,6 +105,32 @@ def test_an_upload_that_waits_for_its_app(start_gateway: StartGateway, upstream:
     assert len(upstream.seen("/late")[0].body) == size * count
 
 
+def test_a_body_that_waits_to_be_asked_for(start_gateway: StartGateway, upstream: HostileUpstream) -> None:
+    """While a client waits for a 100, the time is the upstream's; then it is the client's (RFC 9110 §10.1.1)."""
+
+    async def late(connection: UpstreamConnection, request: Request) -> None:
+        if request.target == "/never":
+            await connection.until_closed()
+        await asyncio.sleep(2.5)
+        await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await connection.body(request)
+        await connection.send(OK if request.complete else b"")
+
+    upstream.raw("/late", late)
+    upstream.raw("/never", late)
+    app = route("app", "/", upstream.url, public=True)
+    never = route("never", "/never", upstream.url, public=True, timeout={"response": "1s"})
+    limits = {"body_idle_time": "1s", "body_rate_time": "1s"}
+    gateway = start_gateway(gateway_config(app, never, limits=limits))
+    for target, body, statuses in (("/late", b"hello", [100, 200]), ("/late", b"", [100, 408]), ("/never", b"", [504])):
+        with gateway.connect() as client:
+            fields = f"Host: {gateway.authority}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n"
+            client.send(f"POST {target} HTTP/1.1\r\n{fields}\r\n")
+            for status in statuses:
+                assert int(client.head().split()[1]) == status
+                client.send(body if status == 100 else b"")
+
+
 def test_login_goes_on_while_others_trickle(start_gateway: StartGateway, upstream: HostileUpstream) -> None:
     """As many bodies that trickle as there are places: once their time is over, people can log in again."""
     limits = {"body_rate_time": "2s", "upstream_connections": 8, "upstream_wait_time": "100ms"}
