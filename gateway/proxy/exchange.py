@@ -296,7 +296,7 @@ class Exchange(Answering):
 
     def _answer_head(self, plan: RoutePlan, answer: AnswerHead) -> tuple[AnswerFraming, bytes]:
         """Return how the answer goes to the client, and its head."""
-        client, head, plane, opened = self.client, self.head, self.plane, self.opened
+        client, head, plane = self.client, self.head, self.plane
         upload = client.upload
         close = self.upgrading or not head.keeps_alive() or plane.is_last(client)
         if plan.route.control and (answer.status in REFUSALS or (answer.status == 403 and upload is not None)):
@@ -306,17 +306,22 @@ class Exchange(Answering):
             if answer.status >= 400:
                 client.stop_upload()
         framing = AnswerFraming(answer, head, close)
-        cookies = answer.set_cookies
         if plan.route.control:
             # Our own pages may name who somebody is, as the answer to a forward-auth request does.
             answer.lines += [line.bytes() for line in answer.stripped]
-        elif cookies:
-            cookies = foreign_cookies(answer, plane.picker)
-        if opened is not None and opened.renewed is not None:
-            cookies += plane.renewed_cookies(opened)
+        cookies = self._cookies(plan, answer)
         self.answered = True
         self.status = answer.status
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
+
+    def _cookies(self, plan: RoutePlan, answer: AnswerHead) -> tuple[bytes, ...]:
+        """Return the cookies that go with an answer: the upstream's, and ours where the session was renewed."""
+        cookies, opened = answer.set_cookies, self.opened
+        if cookies and not plan.route.control:
+            cookies = foreign_cookies(answer, self.plane.picker)
+        if opened is not None and opened.renewed is not None:
+            cookies += self.plane.renewed_cookies(opened)
+        return cookies
 
     async def _stream(
         self,
@@ -371,7 +376,7 @@ class Exchange(Answering):
         plane.counters.tunnels += 1
         self._watch(plan, rule)
         try:
-            tunnel.start(websocket.switching_head(answer))
+            tunnel.start(websocket.switching_head(answer, self._cookies(plan, answer)))
             await tunnel.finished
         finally:
             plane.counters.tunnels -= 1

@@ -199,6 +199,36 @@ def test_101_of_the_upstream_is_checked(site: Site, answer: bytes) -> None:
         assert client.answer().status == 502
 
 
+def test_a_101_sets_the_apps_cookies(site: Site) -> None:
+    """An app may set cookies with its 101 as with any answer, but none of the gateway's."""
+
+    async def greet(connection: UpstreamConnection, request: Request) -> None:
+        await connection.upgrade(request, b"Set-Cookie: app=1; Path=/\r\nSet-Cookie: session=x\r\nSet-Cookie: b=2\r\n")
+        await connection.until_closed()
+
+    site.upstream.on("/ws/cookies", greet)
+    with handshake(site.gateway, site.alice, "/ws/cookies") as client:
+        answer = client.answer()
+    assert (answer.status, answer.get_all("Set-Cookie")) == (101, ["app=1; Path=/", "b=2"])
+
+
+def test_a_101_renews_the_session(start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock) -> None:
+    """Who does nothing but open WebSockets stays logged in, too."""
+    config = gateway_config(route("ws", "/ws", recorder.url))
+    config["session"].update(idle="30m")
+    own = start_gateway(config, env=clock.env)
+    visitor = logged_in(own, ALICE)
+    clock.jump(own, timedelta(minutes=10))
+
+    def renewed() -> bool:
+        with handshake(own, visitor, "/ws/open") as client:
+            answer = client.answer()
+        assert answer.status == 101
+        return any(line.startswith("session=v1.") for line in answer.get_all("Set-Cookie"))
+
+    wait_for(renewed, what="the renewed session")
+
+
 def test_refused_handshake_is_an_ordinary_answer(site: Site) -> None:
     """An answer other than 101 is relayed as HTTP, and the client's early frames reach nobody."""
 

@@ -144,11 +144,11 @@ def test_which_page_may_open_a_socket(lines: list[str], allowed: bool) -> None:
 
 
 def test_the_101_for_the_client() -> None:
-    """The client gets the upstream's lines and our own Upgrade and Connection."""
-    head = switching_head(answered(*UPGRADE, f"Sec-WebSocket-Accept: {ACCEPT}", "Server: x"))
+    """The client gets the upstream's lines, our own Upgrade and Connection, and cookies in lines of their own."""
+    head = switching_head(answered(*UPGRADE, f"Sec-WebSocket-Accept: {ACCEPT}", "Server: x"), (b"a=b", b"c=d"))
     assert head == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + ACCEPT.encode() + b"\r\n\r\n"
+        b"Sec-WebSocket-Accept: " + ACCEPT.encode() + b"\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\n"
     )
 
 
