@@ -112,7 +112,7 @@ def answer_head(
 
 def informational_head(answer: AnswerHead) -> bytes:
     """Return a 1xx answer as it is passed on (RFC 9110 §15.2)."""
-    return b"\r\n".join([STATUS_LINES[answer.status], *answer.lines]) + b"\r\n\r\n"
+    return b"\r\n".join([STATUS_LINES[answer.status], *answer.kept_lines()]) + b"\r\n\r\n"
 
 
 def foreign_cookies(answer: AnswerHead, picker: CookiePicker) -> tuple[bytes, ...]:

@@ -76,7 +76,7 @@ def accept_key(key: bytes) -> bytes:
 
 def switching_head(answer: AnswerHead, cookies: tuple[bytes, ...]) -> bytes:
     """Return the 101 to send to the client; ``cookies`` are Set-Cookie values."""
-    lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade", *answer.lines]
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade", *answer.kept_lines()]
     lines += [b"Set-Cookie: " + value for value in cookies]
     return b"\r\n".join(lines) + b"\r\n\r\n"
 

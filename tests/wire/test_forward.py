@@ -151,8 +151,8 @@ def test_an_unknown_status_is_passed_on() -> None:
 
 
 def test_an_informational_answer() -> None:
-    """A 1xx is passed on with its lines and without a body's framing (RFC 9110 §15.2)."""
-    said = answer("Link: </a.css>", "Content-Length: 5", first="HTTP/1.1 103 x")
+    """A 1xx is passed on with its lines (RFC 9110 §15.2), without framing and what Connection names (§7.6.1)."""
+    said = answer("Link: </a.css>", "X-Hop: 1", "Connection: x-hop", "Content-Length: 5", first="HTTP/1.1 103 x")
     assert informational_head(said) == b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
 
 

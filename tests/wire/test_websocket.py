@@ -144,8 +144,12 @@ def test_which_page_may_open_a_socket(lines: list[str], allowed: bool) -> None:
 
 
 def test_the_101_for_the_client() -> None:
-    """The client gets the upstream's lines, our own Upgrade and Connection, and cookies in lines of their own."""
-    head = switching_head(answered(*UPGRADE, f"Sec-WebSocket-Accept: {ACCEPT}", "Server: x"), (b"a=b", b"c=d"))
+    """The client gets the upstream's lines, our own Upgrade and Connection, and cookies in lines of their own.
+
+    What Connection names is for one hop only (RFC 9110 §7.6.1).
+    """
+    said = answered(*UPGRADE, f"Sec-WebSocket-Accept: {ACCEPT}", "Server: x", "X-Hop: 1", "Connection: x-hop")
+    head = switching_head(said, (b"a=b", b"c=d"))
     assert head == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: " + ACCEPT.encode() + b"\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\n"
