@@ -57,9 +57,10 @@ def check_answer(head: RequestHead, answer: AnswerHead) -> None:
     key = head.get(b"sec-websocket-key") or b""
     if answer.get_all(b"sec-websocket-accept") != [accept_key(key)]:
         raise BadSyntax("a 101 with a wrong Sec-WebSocket-Accept")
-    chosen = answer.get(b"sec-websocket-protocol")
-    if chosen is not None and chosen.lower() not in _offered(head, b"sec-websocket-protocol"):
-        raise BadSyntax("a 101 with a sub-protocol that was not offered")
+    chosen = answer.get_all(b"sec-websocket-protocol")
+    if len(chosen) > 1 or (chosen and chosen[0].lower() not in _offered(head, b"sec-websocket-protocol")):
+        # One at most (RFC 6455 §4.2.2): of two, the client might take the one that we have not looked at.
+        raise BadSyntax("a 101 with a sub-protocol that was not offered, or with several")
     names = {name.partition(b";")[0].strip() for name in _offered(answer, b"sec-websocket-extensions")}
     if not names <= {name.partition(b";")[0].strip() for name in _offered(head, b"sec-websocket-extensions")}:
         raise BadSyntax("a 101 with an extension that was not offered")

@@ -110,6 +110,17 @@ BAD_ANSWERS = [
 ]
 
 
+def test_a_101_with_two_subprotocols() -> None:
+    """One at most is chosen (§4.2.2), were both offered."""
+    for second in ("b", "evil"):
+        chosen = ["Sec-WebSocket-Protocol: a", f"Sec-WebSocket-Protocol: {second}"]
+        with pytest.raises(BadSyntax):
+            check_answer(
+                asked(*ASKED, "Sec-WebSocket-Protocol: a, b"),
+                answered(*UPGRADE, f"Sec-WebSocket-Accept: {ACCEPT}", *chosen),
+            )
+
+
 @pytest.mark.parametrize("lines", BAD_ANSWERS)
 def test_a_bad_101(lines: list[str]) -> None:
     """A 101 that does not answer this handshake is a fault of the upstream (§4.1)."""
