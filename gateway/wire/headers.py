@@ -152,7 +152,9 @@ class ExpectLine(HeaderLine):
     __slots__ = ()
 
     def apply(self, head: MessageHead) -> None:
-        """Note it."""
+        """Note it; a second one is refused, for a list of expectations is one that we do not know."""
+        if head.expect is not None:
+            raise BadSyntax("more than one Expect")
         head.expect = self.value.lower()
         head.unusual = True
 
@@ -219,7 +221,9 @@ class MaxForwardsLine(NotedLine):
         return None
 
     def apply(self, head: MessageHead) -> None:
-        """Note it."""
+        """Note it; a second one is refused, for each hop could count by another."""
+        if self.name in head.noted:
+            raise BadSyntax("more than one Max-Forwards")
         head.noted = {**head.noted, self.name: self.value}
         head.unusual = True
 
