@@ -11,7 +11,7 @@ from gateway.core.step_up import StepUp
 from gateway.errors import UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.credentials import NotProved, Presented
-from gateway.proxy.downstream import Downstream
+from gateway.proxy.downstream import ALLOWED, Downstream
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.record import access_line
 from gateway.sessions.store import Opened
@@ -125,9 +125,9 @@ class Answering:
         # A body that nobody has read must not be taken for the next request (RFC 9112 §9.3).
         close = close or head.has_body() or bool(head.upgrade) or not head.keeps_alive() or plane.is_last(client)
         if status == 426:
-            extra = (*extra, b"Sec-WebSocket-Version: 13", b"Upgrade: websocket")
+            extra = (*extra, b"Sec-WebSocket-Version: 13", b"Upgrade: websocket", b"Connection: Upgrade")
         if status in (204, 405):
-            extra = (*extra, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+            extra = (*extra, *ALLOWED)
         data = plane.answers.answer(status, head, self.request_id, plane.http_date, close=close, extra=extra)
         self.status = status
         self.answered = True

@@ -25,6 +25,8 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, find_head_end
 from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
 
+ALLOWED: Final = (b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",)
+"""What goes with a 405 (RFC 9110 §15.5.6)."""
 MAX_LEADING_CRLF: Final = 4
 HALF_CLOSED_TIME: Final = 5.0
 """Seconds an answer may still take for a client that has closed its sending side."""
@@ -147,7 +149,8 @@ class Downstream(ClientTransport):
         """Answer a head that could not be understood."""
         plane = self.plane
         request_id = plane.next_request_id()
-        self.write(plane.answers.answer(error.status, None, request_id, plane.http_date, close=True))
+        extra = ALLOWED if error.status == 405 else ()
+        self.write(plane.answers.answer(error.status, None, request_id, plane.http_date, close=True, extra=extra))
         if plane.access_log is not None:
             stamp = plane.clock.stamp(plane.wall_clock())
             trace = request_id.decode("ascii")

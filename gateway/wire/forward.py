@@ -9,7 +9,7 @@ from gateway.wire.cookies import CookiePicker
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
-BODILESS: Final = frozenset({204, 304})
+BODILESS: Final = frozenset({204, 205, 304})
 
 REASONS: Final = {
     100: b"Continue", 101: b"Switching Protocols", 102: b"Processing", 103: b"Early Hints", 200: b"OK",
@@ -72,12 +72,15 @@ class AnswerFraming:
         self.lines: list[bytes] = []
         status = answer.status
         self.body_follows = not (request.method == "HEAD" or status in BODILESS or status < 200)
-        self.reusable = self.body_follows or not (answer.chunked or answer.content_length)
+        self.reusable = self.body_follows or ends_with_its_head(answer)
         """Whether the upstream's connection may carry another request.
 
         A body that was announced where none may follow could come yet, and be the answer to somebody else's request.
         """
-        if answer.content_length is not None:
+        if status == 205:
+            # It has no content, but what frames it is not the status (RFC 9110 §15.3.6, RFC 9112 §6.3).
+            self.lines.append(b"Content-Length: 0")
+        elif answer.content_length is not None:
             if self.body_follows:
                 self.size = answer.content_length
             # HEAD and 304 keep the length they speak of; 1xx and 204 have none (RFC 9110 §8.6).
@@ -94,6 +97,13 @@ class AnswerFraming:
             self.lines.append(b"Connection: close")
         elif not request.version:
             self.lines.append(b"Connection: keep-alive")
+
+
+def ends_with_its_head(answer: AnswerHead) -> bool:
+    """Tell whether no body can come after the head of an answer that must not have one."""
+    if answer.status == 205 and answer.content_length is None:
+        return False
+    return not answer.chunked and not answer.content_length
 
 
 def answer_head(

@@ -123,6 +123,8 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"proxy-authenticate": DroppedLine,
     b"keep-alive": DroppedLine,
     b"trailer": DroppedLine,
+    # Ours is the one in the logs of both sides.
+    b"x-request-id": DroppedLine,
     # Orders to the server in front, which are not the upstream's to give, and what it runs on.
     b"x-sendfile": DroppedLine,
     b"x-lighttpd-send-file": DroppedLine,

@@ -330,11 +330,11 @@ def test_hb18_cookies_of_the_gateway(gateway: GatewayProcess, upstream: HostileU
 
 
 def test_hb19_headers_that_are_not_the_upstreams_to_send(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
-    """Identity headers, `X-Accel-*` and `Server` of an upstream do not reach the client."""
+    """Identity headers, `X-Accel-*`, `Server` and `X-Request-Id` of an upstream do not reach the client."""
     fields = (
         b"Server: leaky/1.0\r\nX-Accel-Redirect: /internal\r\nX-Accel-Buffering: no\r\nX-Forwarded-User: admin\r\n"
         b"X_Forwarded_User: admin\r\nX-Forwarded-Groups: admins\r\n"
-        b"Keep-Alive: timeout=99\r\nProxy-Authenticate: Basic\r\n"
+        b"Keep-Alive: timeout=99\r\nProxy-Authenticate: Basic\r\nX-Request-Id: theirs\r\n"
         b"Connection: X-Hop\r\nX-Hop: 1\r\nX-App: kept\r\n"
     )
     upstream.says("/hb/19", b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 2\r\n\r\nok")
@@ -344,6 +344,7 @@ def test_hb19_headers_that_are_not_the_upstreams_to_send(gateway: GatewayProcess
                 "proxy-authenticate", "x-hop"}  # fmt: skip
     assert not names & unwanted
     assert "leaky" not in "".join(answer.get_all("Server"))
+    assert answer.get("X-Request-Id") not in (None, "theirs"), "ours, once"
     assert answer.get("X-App") == "kept"
 
 

@@ -33,6 +33,18 @@ def test_204_has_no_length(site: Site) -> None:
             assert (answer.status, answer.get("Content-Length"), answer.get("Transfer-Encoding")) == (204, None, None)
 
 
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_205_has_no_content(site: Site, framing: bytes) -> None:
+    """205 is told to be empty, however its end was to be found, and the connection goes on (RFC 9110 §15.3.6)."""
+    last_chunk = b"0\r\n\r\n" if b"chunked" in framing else b""
+    site.upstream.says("/205", b"HTTP/1.1 205 Reset Content\r\n" + framing + b"\r\n" + last_chunk)
+    with site.gateway.connect() as client:
+        for _ in range(3):
+            client.send(f"GET /205 HTTP/1.1\r\n{site.host()}\r\n")
+            answer = client.answer()
+            assert (answer.status, answer.get("Content-Length"), answer.get("Transfer-Encoding")) == (205, "0", None)
+
+
 def test_304_keeps_the_length_it_names(site: Site) -> None:
     """304 may name the length that 200 would have; it has no body."""
     site.upstream.says("/304", b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 99\r\n\r\n', then="stay")

@@ -161,10 +161,13 @@ def test_further_origins(gateway: GatewayProcess, alice: Visitor, origin: str, s
 
 @pytest.mark.parametrize("fields", [UPGRADE.replace("13", "8"), UPGRADE.replace("Sec-WebSocket-Version: 13\r\n", "")])
 def test_other_versions_get_426(gateway: GatewayProcess, alice: Visitor, fields: str) -> None:
-    """A version other than 13 is 426, and the answer says which one is spoken (RFC 6455 §4.4)."""
+    """A version other than 13 is 426, and the answer says which one is spoken (RFC 6455 §4.4, RFC 9110 §7.8)."""
     with handshake(gateway, alice, "/ws/old", fields=fields) as client:
         answer = client.answer()
-    assert (answer.status, answer.get("Sec-WebSocket-Version")) == (426, "13")
+        assert (answer.status, answer.get("Sec-WebSocket-Version")) == (426, "13")
+        options = ",".join(answer.get_all("Connection")).replace(" ", "").lower().split(",")
+        assert (answer.get("Upgrade"), sorted(options)) == ("websocket", ["close", "upgrade"])
+        assert client.is_closed()
 
 
 def test_route_without_websockets(gateway: GatewayProcess, alice: Visitor, echo: RecorderUpstream) -> None:

@@ -80,6 +80,7 @@ class Framed(NamedTuple):
 
 CL, TE = "Content-Length: 5", "Transfer-Encoding: chunked"
 L5, T, C, K = b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Connection: close", b"Connection: keep-alive"
+NONE = b"Content-Length: 0"
 NEW, OLD, HEAD = "GET / HTTP/1.1", "GET / HTTP/1.0", "HEAD / HTTP/1.1"
 FRAMED = [
     Framed("a known length", NEW, ["HTTP/1.1 200 OK", CL], [L5], True, 5),
@@ -98,6 +99,10 @@ FRAMED = [
     Framed("304 with chunked, which cannot follow", NEW, ["HTTP/1.1 304 x", TE], [], False, 0),
     Framed("§8.6: no Content-Length in 204", NEW, ["HTTP/1.1 204 x", CL], [], False, 0),
     Framed("RFC 9112 §6.1: no Transfer-Encoding in 204", NEW, ["HTTP/1.1 204 x", TE], [], False, 0),
+    Framed("RFC 9110 §15.3.6: no content in 205", NEW, ["HTTP/1.1 205 x", "Content-Length: 0"], [NONE], False, 0),
+    Framed("205 that ends with its connection", NEW, ["HTTP/1.1 205 x"], [NONE], False, 0),
+    Framed("205 in chunks", NEW, ["HTTP/1.1 205 x", TE], [NONE], False, 0),
+    Framed("205 with a body", OLD, ["HTTP/1.1 205 x", CL], [NONE, K], False, 0),
     Framed("204 for HTTP/1.0", OLD, ["HTTP/1.1 204 x"], [K], False, 0),
 ]
 
@@ -116,7 +121,7 @@ def test_how_a_body_is_framed(case: Framed) -> None:
 def test_a_body_that_may_come_yet(case: Framed) -> None:
     """Where no body follows although one was announced, the upstream's connection is good for nobody else."""
     framing = AnswerFraming(answer(*case.said[1:], first=case.said[0]), parse(request(first=case.asked)), close=False)
-    announced = not {CL, TE}.isdisjoint(case.said)
+    announced = not {CL, TE, "HTTP/1.1 205 x"}.isdisjoint(case.said) and "Content-Length: 0" not in case.said
     assert framing.reusable is (case.follows or not announced)
 
 
