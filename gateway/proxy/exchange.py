@@ -90,6 +90,7 @@ class Exchange(Answering):
             # Nearly every answer is here as a whole already: it goes out in one write, without a relay.
             body = upstream.take_rest(framing.size)
             if body is not None:
+                self.answered = True
                 self.client.write_answer(data, body)
                 self.sent = len(body)
                 reusable = True
@@ -310,7 +311,6 @@ class Exchange(Answering):
             # Our own pages may name who somebody is, as the answer to a forward-auth request does.
             answer.lines += [line.bytes() for line in answer.stripped]
         cookies = self._cookies(plan, answer)
-        self.answered = True
         self.status = answer.status
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
 
@@ -348,6 +348,8 @@ class Exchange(Answering):
                 self._watch(plan, rule)
                 await relay.finished
         finally:
+            # Where the coding is broken from the start, nothing was written: that can still be told.
+            self.answered = relay.begun
             self.sent = relay.sent
         return not relay.surplus and not isinstance(body, UntilClose)
 

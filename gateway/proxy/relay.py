@@ -32,7 +32,8 @@ class Relay:
     """Moves one answer's body from an upstream connection to the client's."""
 
     __slots__ = (
-        "_body", "_chunked_out", "_client", "_deadline_step", "_in_bulk", "_upstream", "finished", "sent", "surplus",
+        "_body", "_chunked_out", "_client", "_deadline_step", "_in_bulk", "_upstream", "begun", "finished", "sent",
+        "surplus",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +45,8 @@ class Relay:
         self._chunked_out = chunked_out
         self._deadline_step = idle_time
         self._in_bulk = False
+        self.begun = False
+        """Whether the client got anything."""
         self.finished: asyncio.Future[None] | None = None
         self.sent = 0
         """Body bytes passed on, without framing."""
@@ -60,6 +63,7 @@ class Relay:
             out = self._step(self._upstream.take_buffer())
         except BadSyntax as error:
             raise UpstreamError(502, str(error), sent=True) from error
+        self.begun = True
         self._client.write_answer(head, out)
         if self._body.done:
             return True

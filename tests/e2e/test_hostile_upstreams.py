@@ -142,6 +142,16 @@ def test_hb05_malformed_chunk(gateway: GatewayProcess, upstream: HostileUpstream
     assert is_cut_short(gateway, "/hb/05") or ask(gateway, "/hb/05").status == 502
 
 
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_hb05_malformed_chunk_with_the_head(gateway: GatewayProcess, upstream: HostileUpstream, chunk: bytes) -> None:
+    """One that comes with the head, before anything was written, is 502, and the client's connection goes on."""
+    upstream.says("/hb/05", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk, then="stay")
+    with gateway.connect() as client:
+        for target, status in (("/hb/05", 502), ("/hb/plain", 200)):
+            client.send(f"GET {target} HTTP/1.1\r\nHost: {gateway.authority}\r\n\r\n")
+            assert client.answer().status == status
+
+
 def test_hb06_obs_fold(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """A folded header arrives on one line, or the answer is 502 (RFC 9112 §5.2)."""
     upstream.says("/hb/06", b"HTTP/1.1 200 OK\r\nX-Long: a\r\n b\r\nContent-Length: 2\r\n\r\nok")
