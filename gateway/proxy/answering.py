@@ -11,13 +11,13 @@ from gateway.core.step_up import StepUp
 from gateway.errors import UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.credentials import NotProved, Presented
-from gateway.proxy.downstream import ALLOWED, Downstream
+from gateway.proxy.downstream import Downstream
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.record import access_line
 from gateway.sessions.store import Opened
 from gateway.wire.authorization import bearer_error, step_up_error
 from gateway.wire.head import RequestHead
-from gateway.wire.replies import login_url, wants_page
+from gateway.wire.replies import ALLOWED, login_url, wants_page
 
 RETRY_AFTER: Final = (b"Retry-After: 5",)
 

@@ -22,12 +22,10 @@ from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import TunnelSide, UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.wire.grammar import BadSyntax
-from gateway.wire.head import RequestHead, find_head_end
+from gateway.wire.head import RequestHead, find_head_end, without_empty_lines
+from gateway.wire.replies import ALLOWED
 from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
 
-ALLOWED: Final = (b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",)
-"""What goes with a 405 (RFC 9110 §15.5.6)."""
-MAX_LEADING_CRLF: Final = 4
 HALF_CLOSED_TIME: Final = 5.0
 """Seconds an answer may still take for a client that has closed its sending side."""
 
@@ -166,9 +164,9 @@ class Downstream(ClientTransport):
         if not buffer:
             return None
         plane = self.plane
-        if buffer.startswith(b"\r\n"):
-            buffer = self._buffer = _without_empty_lines(buffer)
         try:
+            if buffer.startswith(b"\r\n"):
+                buffer = self._buffer = without_empty_lines(buffer)
             end = find_head_end(buffer, plane.limits)
             if end < 0:
                 return None
@@ -259,10 +257,7 @@ class Downstream(ClientTransport):
 
         Raises RequestError.
         """
-        data = self.take_buffer()
-        if data:
-            upload.expecting = False
-        out, rest = upload.encode(data)
+        out, rest = upload.encode(self.take_buffer())
         if upload.done:
             self.put_back(rest)
             return out
@@ -322,17 +317,9 @@ class Downstream(ClientTransport):
                 self._wait_for_body(upload)
 
     def goes_on_uploading(self, seconds: float) -> bool:
-        """Judge how fast a request body comes, where we are reading it; return whether it is to be judged again.
-
-        Each byte begins the idle time anew, so a body that trickles would hold its upstream's place for ever.
-        """
+        """Judge how fast a request body comes, where we are reading it; return whether it is to be judged again."""
         upload = self.upload
-        if upload is None or upload.upstream is None or not upload.flows():
-            return False
-        if self._paused or upload.expecting or not upload.is_too_slow(seconds, self.plane.limits):
-            return True
-        upload.upstream.fail(RequestError(408, "a request body that came too slowly"))
-        return False
+        return upload is not None and (self._paused or upload.goes_on(seconds, self.plane.limits))
 
     def stop_upload(self) -> None:
         """Take no more of a body that the upstream has refused (RFC 9110 §10.1.1, RFC 9112 §9.5)."""
@@ -411,12 +398,3 @@ class Downstream(ClientTransport):
         """Close a tunnel because the gateway stops."""
         if self.sink is not None:
             self.sink.end(GOING_AWAY)
-
-
-def _without_empty_lines(buffer: bytes) -> bytes:
-    """Skip the empty lines that some clients send before a request (RFC 9112 §2.2), a few of them."""
-    for _ in range(MAX_LEADING_CRLF):
-        buffer = buffer.removeprefix(b"\r\n")
-    if buffer.startswith(b"\r\n"):
-        raise RequestError(400, "too many empty lines before a request")
-    return buffer

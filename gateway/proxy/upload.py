@@ -52,10 +52,20 @@ class Upload:
         """Tell whether more of it is to go to an upstream."""
         return self.upstream is not None and not self.done and not self.stopped
 
-    def is_too_slow(self, seconds: float, limits: Limits) -> bool:
-        """Tell whether it comes too slowly, now that we were reading from the client for ``seconds`` more."""
+    def goes_on(self, seconds: float, limits: Limits) -> bool:
+        """Judge how fast it comes, after ``seconds`` more of reading from the client; return whether it goes on.
+
+        Each byte begins the idle time anew, so a body that trickles would hold its upstream's place for ever.
+        """
+        if self.upstream is None or not self.flows():
+            return False
+        if self.expecting:
+            return True
         self._waited += seconds
-        return self._waited > limits.body_rate_time and self._received < limits.body_rate * self._waited
+        if self._waited <= limits.body_rate_time or self._received >= limits.body_rate * self._waited:
+            return True
+        self.upstream.fail(RequestError(408, "a request body that came too slowly"))
+        return False
 
     def upstream_is_slow(self, until: float) -> None:
         """Give the upstream its time to take more."""
@@ -64,6 +74,8 @@ class Upload:
 
     def encode(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the bytes for the upstream and what follows the body. Raises RequestError (400, 413, 431)."""
+        if data:
+            self.expecting = False
         try:
             payload, rest = self._body.feed(data)
         except BadSyntax as error:

@@ -43,6 +43,7 @@ METHODS: Final = {
     m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
 }
 STATUSES: Final = {b"%d" % status: status for status in range(100, 600)}
+MAX_LEADING_CRLF: Final = 4
 MAX_METHOD: Final = 32
 _VERSION: Final = only(b"0123456789.")
 
@@ -295,6 +296,15 @@ def is_other_version(version: bytes) -> bool:
     if version in HTTP_VERSIONS:
         return False
     return len(version) == 8 and version.startswith(b"HTTP/") and consists_of(version[5:], _VERSION)
+
+
+def without_empty_lines(buffer: bytes) -> bytes:
+    """Skip the empty lines that some clients send before a request (RFC 9112 §2.2), a few of them. Raises BadSyntax."""
+    for _ in range(MAX_LEADING_CRLF):
+        buffer = buffer.removeprefix(b"\r\n")
+    if buffer.startswith(b"\r\n"):
+        raise BadSyntax("too many empty lines before a request")
+    return buffer
 
 
 def find_head_end(buffer: bytes | bytearray, limits: Limits) -> int:

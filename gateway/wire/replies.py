@@ -13,6 +13,8 @@ from gateway.wire.forward import REASONS, STATUS_LINES
 from gateway.wire.head import RequestHead
 
 REQUEST_ID_MARK: Final = b"@REQUEST_ID@"
+ALLOWED: Final = (b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",)
+"""What goes with a 405 (RFC 9110 §15.5.6)."""
 
 DETAILS: Final = {
     400: "The request is not valid HTTP, or could be read in two ways.",
