@@ -102,7 +102,8 @@ class CookiePicker:
         after = start + len(name)
         if start < 0 or line.find(name, after) >= 0 or self._names_own(line):
             return None
-        if (start and line[start - 2 : start] != b"; ") or line[after : after + 1] != b"=":
+        # At 1 the slice would be [-1:1], which is empty here, but which mypyc's own slicing raises SystemError for.
+        if start == 1 or (start and line[start - 2 : start] != b"; ") or line[after : after + 1] != b"=":
             return None
         end = line.find(b";", after)
         if end >= 0 and line[end : end + 2] != b"; ":
