@@ -38,6 +38,10 @@ class Mark:
     column: int
 
 
+SHORTEST_SECRET = 8
+"""Characters of a value from outside from which on no message repeats it; shorter ones are ports and the like."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One thing wrong, by its path."""
@@ -60,6 +64,8 @@ class Document:
     keys: dict[KeyPath, Mark] = field(default_factory=dict)
     outside: set[KeyPath] = field(default_factory=set)
     """Values that came, in whole or in part, from the environment or a file: never quoted."""
+    brought_in: set[str] = field(default_factory=set)
+    """What came from there, but for what is too short to be secret."""
     unknown: set[KeyPath] = field(default_factory=set)
     """Values that could not be had; None stands in their place."""
     found: list[Found] = field(default_factory=list)
@@ -100,7 +106,14 @@ class Document:
             return entry.mark or self.mark(entry.path, at_key=entry.at_key) or Mark(1, 1)
 
         ordered = sorted(dict.fromkeys(found), key=place)
-        return [Problem(self.place(place(entry)), key_text(entry.path), entry.text) for entry in ordered]
+        return [Problem(self.place(place(entry)), key_text(entry.path), self._shown(entry.text)) for entry in ordered]
+
+    def _shown(self, text: str) -> str:
+        """Return a message without what came from outside, as where one key speaks of the value of another."""
+        for value in sorted(self.brought_in, key=len, reverse=True):
+            for spelling in (value, value.lower()):
+                text = text.replace(spelling, "…")
+        return text
 
 
 def key_text(path: KeyPath) -> str:
@@ -211,9 +224,10 @@ class _Converter:
     def _scalar(self, node: ScalarNode, path: KeyPath) -> object:
         value, tag = node.value, node.tag
         if self._interpolation and "$" in value:
-            value, outside = self._interpolation.expand(value)
-            if outside:
+            value, pieces = self._interpolation.expand(value)
+            if pieces:
                 self._document.outside.add(path)
+                self._document.brought_in.update(piece for piece in pieces if len(piece) >= SHORTEST_SECRET)
                 # A plain ${PORT} may turn out to be a number; a quoted one stays text.
                 tag = plain_tag(value) if node.style is None and tag == STR else tag
         if not is_text(value):

@@ -28,24 +28,23 @@ class Interpolation:
     environ: Mapping[str, str]
     folder: Path
 
-    def expand(self, text: str) -> tuple[str, bool]:
-        """Return the text with everything put in, and whether anything came from outside.
+    def expand(self, text: str) -> tuple[str, list[str]]:
+        """Return the text with everything put in, and what came from outside.
 
         Raises Misfit where a variable is unset, a file cannot be read, or the form is none of ours.
         A lone ``$`` stays as it is.
         """
-        outside = False
+        pieces: list[str] = []
 
         def replace(match: re.Match[str]) -> str:
-            nonlocal outside
             if match[1]:
                 return "$"
             if match[3]:
                 raise Misfit(f"a ${{ that is not closed: {_FORMS}")
-            outside = True
-            return self._value(match[2])
+            pieces.append(self._value(match[2]))
+            return pieces[-1]
 
-        return _SIGN.sub(replace, text), outside
+        return _SIGN.sub(replace, text), pieces
 
     def _value(self, body: str) -> str:
         if body.startswith("file:"):

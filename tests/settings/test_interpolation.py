@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import ConfigError
+from gateway.settings import load_settings
 from gateway.settings.interpolation import MAX_FILE_BYTES, Interpolation
 from gateway.settings.misfit import Misfit
 from tests.settings.support import Case, assert_case, case, problems_of, settings_of, unmarked
@@ -123,3 +125,16 @@ def test_without_quotes_a_value_is_read_as_a_plain_word_and_with_quotes_it_stays
 def test_keys_are_taken_as_they_stand() -> None:
     found = problems_of("log: {'${A}': x}", ENVIRON)
     assert [problem.key for problem in found] == ['log["${A}"]']
+
+
+def test_what_came_from_outside_is_repeated_for_no_other_key(tmp_path: Path) -> None:
+    """A rule that does not fit its route is told without the route's path, if that is none of the file's own words."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "routes: [{name: a, path: '/${PLACE}/', upstream: 'http://a', rules: [{path: /b, public: true}]}]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, {"PLACE": "kept-from-all-eyes"})
+    texts = {problem.key: problem.text for problem in caught.value.problems}
+    assert "kept-from" not in str(texts)
+    assert '"/…"' in texts["routes[0].rules[0].path"]
