@@ -17,6 +17,7 @@ from aiohttp import web
 from gateway.control.facts import own_cookie
 from gateway.control.once import UsedOnce
 from gateway.core.cookie import PART_BYTES, CookiePolicy
+from gateway.core.next_url import way_back
 from gateway.errors import BadToken
 from gateway.login.redirect import SECRET_BYTES, Asked, PendingLogin
 from gateway.sessions.seal import KeyRing
@@ -27,7 +28,7 @@ NEWEST = 5
 SECONDS = 600
 """How long somebody may take at the provider."""
 MAX_NEXT = 2000
-"""Characters of an address to return to; a longer one leads to the front page."""
+"""Characters of an address to return to; a longer one leads to its path, or to the front page."""
 
 
 class PendingLogins:
@@ -78,7 +79,7 @@ def _dumped(logins: Sequence[PendingLogin]) -> bytes:
         [
             login.provider,
             b64encode(login.secret).decode("ascii"),
-            login.next_url if len(login.next_url) <= MAX_NEXT else "/",
+            way_back(login.next_url, lambda way: len(way) <= MAX_NEXT),
             login.begun,
             [list(login.asked.acr_values), login.asked.max_age, login.asked.prompt, login.asked.step_up],
             [login.remember, login.remembered],

@@ -154,6 +154,7 @@ async def test_long_addresses_do_not_break_the_cookie(rig: Rig) -> None:
         assert len(browser.cookies[COOKIE]) < 4096
     assert len((await browser.get(back)).headers["Location"]) == 1906
     assert (await rig.login(rig.site.browser(), "/wiki/" + "a" * 3000)).headers["Location"] == "/"
+    assert (await rig.login(rig.site.browser(), "/wiki/page?" + "a" * 3000)).headers["Location"] == "/wiki/page"
 
 
 async def test_an_hour_later_a_login_is_no_longer_in_progress(rig: Rig) -> None:
