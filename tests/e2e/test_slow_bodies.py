@@ -111,7 +111,7 @@ def test_a_body_that_waits_to_be_asked_for(start_gateway: StartGateway, upstream
     async def late(connection: UpstreamConnection, request: Request) -> None:
         if request.target == "/never":
             await connection.until_closed()
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(4.5)
         await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         await connection.body(request)
         await connection.send(OK if request.complete else b"")
@@ -120,7 +120,7 @@ def test_a_body_that_waits_to_be_asked_for(start_gateway: StartGateway, upstream
     upstream.raw("/never", late)
     app = route("app", "/", upstream.url, public=True)
     never = route("never", "/never", upstream.url, public=True, timeout={"response": "1s"})
-    limits = {"body_idle_time": "1s", "body_rate_time": "1s"}
+    limits = {"body_idle_time": "2s", "body_rate_time": "2s"}
     gateway = start_gateway(gateway_config(app, never, limits=limits))
     for target, body, statuses in (("/late", b"hello", [100, 200]), ("/late", b"", [100, 408]), ("/never", b"", [504])):
         with gateway.connect() as client:
@@ -133,7 +133,7 @@ def test_a_body_that_waits_to_be_asked_for(start_gateway: StartGateway, upstream
 
 def test_login_goes_on_while_others_trickle(start_gateway: StartGateway, upstream: HostileUpstream) -> None:
     """As many bodies that trickle as there are places: once their time is over, people can log in again."""
-    limits = {"body_rate_time": "2s", "upstream_connections": 8, "upstream_wait_time": "100ms"}
+    limits = {"body_rate_time": "5s", "upstream_connections": 8, "upstream_wait_time": "100ms"}
     gateway = start_gateway(gateway_config(route("app", "/", upstream.url), limits=limits))
     head = f"POST /_gateway/login HTTP/1.1\r\nHost: {gateway.authority}\r\nContent-Length: 8000\r\n{FORM}\r\n"
     over = threading.Event()
