@@ -210,7 +210,8 @@ def test_a_101_sets_the_apps_cookies(site: Site) -> None:
         await connection.until_closed()
 
     site.upstream.on("/ws/cookies", greet)
-    with handshake(site.gateway, site.alice, "/ws/cookies") as client:
+    # Just logged in, so that no renewal of the session goes along.
+    with handshake(site.gateway, logged_in(site.gateway, ALICE), "/ws/cookies") as client:
         answer = client.answer()
     assert (answer.status, answer.get_all("Set-Cookie")) == (101, ["app=1; Path=/", "b=2"])
 
