@@ -101,7 +101,8 @@ def sessions(stage: Stage, names: Sequence[str]) -> None:
     write_cycle(one, lines[:1])
     write_cycle(shown_file, lines[:shown])
     with ours.running(stage.scene, "ours-warm") as gateway:
-        stage.warm_up(gateway, PAGE)
+        # With one of the many: as many as these fit into the gateway's memory, and no other.
+        stage.wrk.run(gateway.url(PAGE), 1, ("random", str(one)))
         # One run long enough to show every token once, for the load script starts at the first each time.
         fill = math.ceil(1.5 * shown / pace) + 1
         if stage.wrk.run(gateway.url(PAGE), fill, ("cycle", str(shown_file))).requests < shown:

@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "build" / "compiled"
 HOT = ("core", "wire", "proxy")
 """Packages on the way of a request; the rest is dominated by libraries that are compiled already."""
-FIRST_SIGHT = ("cookie_store", "payload", "seal", "store", "terms")
-"""Modules of `sessions` on the way of a token that was not seen before."""
+SESSIONS = ("cookie_store", "endings", "payload", "recent", "seal", "store", "terms")
+"""Modules of `sessions` on the way of a token, known or not."""
 
 
 def hot_modules(package: Path) -> list[str]:
     """Return the files to compile, relative to the target."""
     files = [file for name in HOT for file in sorted((package / name).glob("*.py"))]
-    files += [package / "sessions" / f"{name}.py" for name in FIRST_SIGHT]
+    files += [package / "sessions" / f"{name}.py" for name in SESSIONS]
     return [str(file.relative_to(package.parent)) for file in files if file.name != "__init__.py"]
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+NO_CLAIMS: Final[Mapping[str, object]] = {}
+"""What all sessions without further facts share."""
 
 
 @dataclass(slots=True, init=False)
@@ -36,4 +40,4 @@ class Identity:
         self.email = email
         self.groups = groups
         self.method = method
-        self.claims = {} if claims is None else claims
+        self.claims = NO_CLAIMS if claims is None else claims

@@ -85,9 +85,13 @@ class Rule:
     allow: Allow = field(default_factory=Allow)
     step_up: StepUp | None = None
     """The login that it takes beyond being allowed; None: any."""
+    of_identity: bool = field(init=False, repr=False, compare=False)
+    """Whether who somebody is decides alone: not what they ask for, from where, nor when they logged in."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", covered_methods(self.methods))
+        allow = self.allow
+        object.__setattr__(self, "of_identity", not (allow.methods or allow.networks or self.step_up))
 
     def covers(self, path: str, method: str) -> bool:
         """Tell whether the rule speaks of this request."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.core.identity import Identity
@@ -52,6 +52,8 @@ class Session:
     """On what it was begun, in a few words for its owner, as ``Firefox on Windows``."""
     login: ProviderSession | None = None
     """What remains of the login at an identity provider, for one that began there."""
+    _handle: str = field(init=False, repr=False, compare=False)
+    """Empty until it was asked for: a hash costs half a microsecond."""
 
     def __init__(
         self,
@@ -76,11 +78,14 @@ class Session:
         self.address = address
         self.device = device
         self.login = login
+        self._handle = ""
 
     @property
     def handle(self) -> str:
         """Return its public name, 32 hexadecimal digits: it leads to the session, and opens nothing."""
-        return session_handle(self.id)
+        if not self._handle:
+            self._handle = session_handle(self.id)
+        return self._handle
 
     @property
     def user(self) -> str:

@@ -158,7 +158,7 @@ class Answering:
                 self.sent,
                 seconds,
                 self.upstream_took,
-                self.opened.session.identity.user if self.opened is not None else "",
+                self.opened.user if self.opened is not None else "",
                 route,
                 self.request_id.decode("ascii"),
                 self.error,

@@ -61,15 +61,13 @@ class Exchange(Answering):
             if head.method in ("TRACE", "OPTIONS") and (status := outgoing.own_method_answer(head)):
                 return self._answer(status)
             plan, rule = self._route()
-            cookies = plane.cookies.of(head.cookie_lines)
+            cookies = plane.picker.pick(head.cookie_lines)
             if head.credentials and plan.accepts is not None and (presented := self._credential(plan, plan.accepts)):
                 self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
             elif cookies.token is not None:
                 opened = plane.store.peek(cookies.token)
                 if opened is None or opened.until <= plane.wall or opened.refresh_at <= plane.wall:
                     opened = await self._load(cookies.token, opened, plan, rule)
-                elif cookies.line:
-                    plane.cookies.remember(cookies, opened.token)
                 self.opened = opened
             verdict = self._verdict(rule)
             if verdict is not Verdict.FORWARD:
@@ -197,9 +195,11 @@ class Exchange(Answering):
         """Judge the request; a session that goes on is renewed on the way, when that is due."""
         client, opened = self.client, self.opened
         address = outgoing.client_address(client, self.head) if rule.allow.networks else None
-        if opened is not None and opened.renew_at <= self.plane.wall:
+        if opened is None:
+            return rule_verdict(rule, None, self.head.method, address, self.plane.wall)
+        if opened.renew_at <= self.plane.wall:
             self.plane.renew(opened)
-        return rule_verdict(rule, opened.session if opened else None, self.head.method, address, self.plane.wall)
+        return opened.verdict(rule, self.head.method, address, self.plane.wall)
 
     def _check_extras(self, plan: RoutePlan) -> None:
         """Check upgrade, expectation, loop and body size. Raises RequestError or BadSyntax."""

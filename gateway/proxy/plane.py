@@ -27,7 +27,7 @@ from gateway.proxy.refreshing import Logins, ask_nobody
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened, SessionStore
-from gateway.wire.cookies import CookiePicker, KnownCookies
+from gateway.wire.cookies import CookiePicker
 from gateway.wire.head import AnswerParser, RequestParser
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
@@ -61,7 +61,7 @@ class PlaneParts:
     verify: Verify = verify_nothing
     """Who is asked about credentials of programs."""
     memory: int = 10_000
-    """How many of those are remembered, and how many sessions' lines of cookies."""
+    """How many of those are remembered."""
     wall_clock: Callable[[], float] = time.time
     own_cookies: tuple[str, ...] = ("gateway_", "__Host-gateway_", "__Secure-gateway_")
     counters: Counters = field(default_factory=Counters)
@@ -120,7 +120,6 @@ class Plane:
         self.limits = parts.limits
         self.counters = parts.counters
         self.picker = CookiePicker(parts.session_cookie.full_name, parts.own_cookies)
-        self.cookies = KnownCookies(self.picker, parts.memory)
         self.requests = RequestParser(parts.limits, parts.identity.names())
         self.pseudonym = b"gateway-" + parts.random(4).hex().encode("ascii")
         self.now = loop.time()

@@ -154,9 +154,8 @@ def take_over(opened: Opened, fresh: Opened) -> None:
     each: Opened | None = opened
     while each is not None:
         if fresh.told_later_than(each):
-            each.session = replace(each.session, identity=fresh.session.identity, login=fresh.session.login)
+            each.change_to(replace(each.session, identity=fresh.session.identity, login=fresh.session.login))
             each.refresh_at = fresh.refresh_at
-            each.lines = each.headers = None
         each = each.renewed
     if newest is not last:
         last.renewed = newest

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from sqlite3 import Connection
-from weakref import WeakSet
 
 from gateway.core.session import Session, SessionSummary
 from gateway.sessions.recent import RecentSessions
@@ -55,11 +54,11 @@ class Endings:
         self._users: dict[str, Ending] = {}
         self._logins: dict[str, Ending] = {}
         self._everybody = _NEVER
-        self._memories: WeakSet[RecentSessions] = WeakSet()
+        self._memories: list[RecentSessions] = []
 
     def empties(self, memory: RecentSessions) -> None:
-        """Take what is ended out of ``memory`` from now on; during a reload there are two of them."""
-        self._memories.add(memory)
+        """Take what is ended out of ``memory`` from now on."""
+        self._memories.append(memory)
 
     def covers(self, session: Session | SessionSummary) -> bool:
         """Tell whether a session was ended."""

@@ -13,7 +13,7 @@ from math import isfinite
 from sys import intern
 from typing import Final
 
-from gateway.core.identity import Identity
+from gateway.core.identity import NO_CLAIMS, Identity
 from gateway.core.provider import ProviderSession
 from gateway.core.session import SESSION_ID_BYTES, Session, SessionSummary
 from gateway.errors import BadToken
@@ -23,6 +23,9 @@ SECOND: Final = b"\x02"
 VERSION: Final = b"\x03"
 _HEAD: Final = struct.Struct(f">c{SESSION_ID_BYTES}sddddB")
 """Version, id, created, seen, expires, idle, flags."""
+_HEAD_BYTES: Final = 50
+_FIXED_TEXTS: Final = 6
+"""User, name, email, method, address, device; what follows are groups."""
 _REMEMBERED: Final = 1
 _IDLE: Final = 2
 _CLAIMS: Final = 4
@@ -84,18 +87,21 @@ def parse_session(data: bytes) -> Session:
 
 def _parse(data: bytes) -> Session:
     """Read version 3: all types are given by the format. It takes a quarter of what JSON and its checks take."""
-    _, session_id, created, seen, expires, idle, flags = _HEAD.unpack_from(data)
-    user, name, email, method, address, device, *groups = data[_HEAD.size :].decode("utf-8").split("\0")
+    # With its types told, mypyc keeps the numbers as they are; and it takes six times as long over a starred name.
+    head: tuple[bytes, bytes, float, float, float, float, int] = _HEAD.unpack_from(data)
+    _, session_id, created, seen, expires, idle, flags = head
+    texts = data[_HEAD_BYTES:].decode("utf-8").split("\0")
+    groups = texts[_FIXED_TEXTS:]
     if flags > _ALL_FLAGS or not isfinite(created + seen + expires + idle):
         raise ValueError
     login = parse_login(json.loads(groups.pop())) if flags & _LOGIN else None
-    claims = json.loads(groups.pop()) if flags & _CLAIMS else {}
+    claims = json.loads(groups.pop()) if flags & _CLAIMS else NO_CLAIMS
     if type(claims) is not dict:
         raise ValueError
     # Sessions share the names of groups: 100 000 of them take that much less memory, and less of the caches.
-    identity = Identity(user, name, email, tuple(map(intern, groups)), intern(method), claims)
-    end = idle if flags & _IDLE else None
-    return Session(session_id, identity, created, seen, expires, end, bool(flags & _REMEMBERED), address, device, login)
+    identity = Identity(texts[0], texts[1], texts[2], tuple(map(intern, groups)), intern(texts[3]), claims)
+    end, remembered = idle if flags & _IDLE else None, bool(flags & _REMEMBERED)
+    return Session(session_id, identity, created, seen, expires, end, remembered, texts[4], texts[5], login)
 
 
 def _parse_json(data: bytes) -> Session:

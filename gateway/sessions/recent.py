@@ -40,15 +40,16 @@ class RecentSessions:
     def put(self, opened: Opened) -> None:
         """Remember an opened session."""
         token, handle = opened.token, opened.session.handle
-        self._young.pop(token, None)
         self._old.pop(token, None)
-        known = self._tokens.get(handle, ())
-        if token not in known:
+        known = self._tokens.get(handle)
+        if known is None:
+            self._tokens[handle] = (token,)
+        elif token not in known:
             self._tokens[handle] = (*known, token)
         self._add(opened)
 
     def _add(self, opened: Opened) -> None:
-        if len(self._young) >= self._capacity:
+        if len(self._young) >= self._capacity and opened.token not in self._young:
             for stale in self._old.values():
                 self._forget_token(stale)
             self._old, self._young = self._young, {}

@@ -119,7 +119,7 @@ def _bound_to(purpose: str) -> bytes:
 
 def _decode(token: str) -> bytes:
     """Decode a token's bytes; there is exactly one spelling of each (RFC 4648 §3.5)."""
-    if token[: len(PREFIX)] != PREFIX or not token.isascii():
+    if not token.startswith(PREFIX) or not token.isascii():
         raise BadToken("not a token")
     text = token[len(PREFIX) :].encode("ascii")
     extra = len(text) % 4

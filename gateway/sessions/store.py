@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from gateway.core.gate import Verdict, rule_verdict
+from gateway.core.policy import Address, Rule
 from gateway.core.session import Session, SessionSummary
 
 _NEVER: Final = float("inf")
@@ -22,12 +24,20 @@ class Prepared:
 
 @dataclass(slots=True, init=False)
 class Opened:
-    """An opened session and what was prepared from it. Its constructor is its own for the reason of `Session`."""
+    """An opened session and what was prepared from it. Its constructor is its own for the reason of `Session`.
+
+    What each request asks for is here itself: where very many sessions are in use, none is in the processor's
+    caches, and each further object that a request looks at takes as long as several hundred instructions.
+    """
 
     session: Session
     token: str
     until: float
     """The session's end by this token, seconds since the epoch: see `Session.ends`."""
+    user: str
+    """Whose it is."""
+    admitted_by: Rule | None
+    """The rule that last let them in, of those that judge by who they are alone."""
     lines: bytes | None
     """Identity header lines for the routes without a token, made at the first request."""
     headers: dict[str, Prepared] | None
@@ -46,11 +56,28 @@ class Opened:
         self.session = session
         self.token = token
         self.until = until
+        self.user = session.identity.user
+        self.admitted_by = None
         self.lines = None
         self.headers = None
         self.renew_at = self.refresh_at = _NEVER
         self.renewing = self.doubtful = False
         self.renewed = None
+
+    def verdict(self, rule: Rule, method: str, client: Address | None, now: float) -> Verdict:
+        """Return the verdict of a rule on a request of this session: see `rule_verdict`."""
+        if self.admitted_by is rule:
+            return Verdict.FORWARD
+        verdict = rule_verdict(rule, self.session, method, client, now)
+        if verdict is Verdict.FORWARD and rule.of_identity:
+            self.admitted_by = rule
+        return verdict
+
+    def change_to(self, session: Session) -> None:
+        """Be the same session as it was told later; nothing that followed from what it was before is left."""
+        self.session = session
+        self.user = session.identity.user
+        self.admitted_by = self.lines = self.headers = None
 
     def latest(self) -> Opened:
         """Return the newest known state of the session."""

@@ -13,18 +13,13 @@ from typing import Final
 from gateway.core.cookie import MAX_PARTS
 from gateway.wire.grammar import DIGITS, OWS, consists_of
 
-MEMO_BYTES: Final = 64 * 1024 * 1024
-"""Of all Cookie lines that one worker remembers."""
-
 
 class PickedCookies:
     """The cookies of one request, sorted into ours and the upstream's."""
 
-    __slots__ = ("kept", "line", "others", "token")
+    __slots__ = ("kept", "others", "token")
 
     def __init__(self, token: str | None, kept: bytes, others: bytes) -> None:
-        self.line = b""
-        """The whole line, where it could be remembered and is not yet."""
         self.token = token
         """The session token, put together from its parts; None if there is none or it is ambiguous."""
         self.kept = kept
@@ -67,6 +62,8 @@ class CookiePicker:
 
     def pick(self, lines: Sequence[bytes]) -> PickedCookies:
         """Sort the pairs of all Cookie lines of one request."""
+        if not lines:
+            return NO_COOKIES
         if len(lines) == 1 and (picked := self._pick_usual(lines[0])) is not None:
             return picked
         session: dict[bytes, bytes | None] = {}
@@ -100,25 +97,25 @@ class CookiePicker:
         name = self._session
         start = line.find(name)
         after = start + len(name)
-        if start < 0 or line.find(name, after) >= 0 or self._names_own(line):
-            return None
         # At 1 the slice would be [-1:1], which is empty here, but which mypyc's own slicing raises SystemError for.
-        if start == 1 or (start and line[start - 2 : start] != b"; ") or line[after : after + 1] != b"=":
+        if start < 0 or start == 1 or (start and line[start - 2 : start] != b"; ") or line[after : after + 1] != b"=":
             return None
         end = line.find(b";", after)
-        if end >= 0 and line[end : end + 2] != b"; ":
+        if end < 0:
+            value, others = line[after + 1 :], line[: start - 2] if start else b""
+        elif line[end : end + 2] != b"; ":
             return None
-        value = line[after + 1 :] if end < 0 else line[after + 1 : end]
+        else:
+            value, others = line[after + 1 : end], line[: start - 2] + line[end:] if start else line[end + 2 :]
+        if others and (others.find(name) >= 0 or self._names_own(others)):
+            return None
         if not value or not value.isascii() or value.strip(OWS) != value or value[1:2] == b".":
             return None
-        others = line[: max(0, start - 2)]
-        if end >= 0:
-            others = line[end + 2 :] if not others else others + line[end:]
         return PickedCookies(value.decode("ascii"), b"", others)
 
-    def _names_own(self, line: bytes) -> bool:
+    def _names_own(self, pairs: bytes) -> bool:
         for bare in self._own_bare:  # noqa: SIM110 - a generator costs more than it looks through
-            if line.find(bare) >= 0:
+            if pairs.find(bare) >= 0:
                 return True
         return False
 
@@ -139,42 +136,6 @@ class CookiePicker:
                 return None
             first = b"".join(parts)
         return first.decode("ascii")
-
-
-class KnownCookies:
-    """What was picked out of whole Cookie lines; a browser repeats its line at every request.
-
-    Remembered are lines of sessions in use only, as many as sessions are: nobody without one takes any room, and
-    a line that comes once costs nothing more. To pick 100 000 sessions' lines anew each time took 15 000
-    instructions a request.
-    """
-
-    def __init__(self, picker: CookiePicker, capacity: int) -> None:
-        self._picker = picker
-        self._capacity = capacity
-        self._known: dict[bytes, PickedCookies] = {}
-        self._bytes = 0
-
-    def of(self, lines: tuple[bytes, ...]) -> PickedCookies:
-        """Return what the Cookie lines of one request hold."""
-        if not lines:
-            return NO_COOKIES
-        known = self._known.get(lines[0])
-        if known is not None and len(lines) == 1:
-            return known
-        picked = self._picker.pick(lines)
-        if len(lines) == 1:
-            picked.line = lines[0]
-        return picked
-
-    def remember(self, picked: PickedCookies, token: str) -> None:
-        """Remember the line of a session in use; ``token`` is the one picked, as the session's memory has it."""
-        line, picked.line, picked.token = picked.line, b"", token
-        self._bytes += len(line)
-        if len(self._known) >= self._capacity or self._bytes > MEMO_BYTES:
-            self._known = {}
-            self._bytes = len(line)
-        self._known[line] = picked
 
 
 def _without_prefix(name: bytes) -> bytes:

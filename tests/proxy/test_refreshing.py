@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.identity import Identity
+from gateway.core.policy import Rule
 from gateway.core.provider import ProviderSession
 from gateway.core.refresh import Refreshed
 from gateway.core.session import Lifetimes, Session, start_session
@@ -128,7 +129,7 @@ async def stage(make_store: MakeStore) -> AsyncIterator[Stage]:
 async def test_within_the_grace_time_nobody_waits_and_then_all_know(stage: Stage) -> None:
     """The request goes on with what was told before; what it holds is the new state once that is there."""
     opened = await stage.session()
-    opened.lines, opened.headers = b"X-Forwarded-Groups: staff\r\n", {}
+    opened.lines, opened.headers, opened.admitted_by = b"X-Forwarded-Groups: staff\r\n", {}, Rule("routes[0]")
     stage.clock.now += 0.9 * LIFE
     stage.parent.go.clear()
     assert await stage.logins.current(opened) is opened
@@ -137,7 +138,8 @@ async def test_within_the_grace_time_nobody_waits_and_then_all_know(stage: Stage
     await stage.answered()
     assert opened.session.identity == SINCE
     assert opened.refresh_at == pytest.approx(stage.clock.now + 0.8 * LIFE)
-    assert [opened.lines, opened.headers] == [None, None]
+    assert [opened.lines, opened.headers, opened.admitted_by] == [None, None, None]
+    assert opened.user == SINCE.user
     latest = opened.latest()
     assert stage.store.peek(latest.token) is latest
     assert latest.session.identity == SINCE

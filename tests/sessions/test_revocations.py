@@ -215,7 +215,7 @@ async def test_ids_do_not_lie_in_the_file(ledger: Ledger) -> None:
 
 
 async def test_memories_are_emptied(ledger: Ledger) -> None:
-    """What is ended is out of every memory at once, of both during a reload."""
+    """What is ended is out of every memory at once."""
     memories = [RecentSessions(10), RecentSessions(10)]
     for memory in memories:
         ledger.now.empties(memory)

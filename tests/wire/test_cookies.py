@@ -10,7 +10,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.cookie import CookiePolicy
-from gateway.wire.cookies import MEMO_BYTES, NO_COOKIES, CookiePicker, KnownCookies, PickedCookies
+from gateway.wire.cookies import CookiePicker, PickedCookies
 
 OWN = ("gateway_", "__Host-gateway_")
 PICKER = CookiePicker("__Host-session", OWN)
@@ -192,62 +192,3 @@ def test_what_is_picked_is_claimed(name: str, bare: bool) -> None:
     picked = picker.pick([text.encode("latin-1") + b"=v1.x"])
     if not picked.others:
         assert picker.claims(text.strip(" \t").encode("latin-1"))
-
-
-def in_use(known: KnownCookies, lines: tuple[bytes, ...]) -> PickedCookies:
-    """Return what is picked out of the lines of a request whose session is in use."""
-    picked = known.of(lines)
-    if picked.line and picked.token is not None:
-        known.remember(picked, picked.token)
-    return picked
-
-
-@given(LINES)
-@settings(max_examples=200)
-def test_the_memory_never_changes_an_answer(lines: list[bytes]) -> None:
-    """A line that was seen before gives what it gave the first time."""
-    known = KnownCookies(PICKER, 100)
-    expected = summary(PICKER.pick(lines))
-    assert [summary(in_use(known, tuple(lines))) for _ in range(3)] == [expected] * 3
-    assert summary(known.of(())) == summary(NO_COOKIES)
-
-
-def test_a_line_in_use_is_picked_once() -> None:
-    """The line of a session in use is remembered, with its token as the memory of sessions has it."""
-    known = KnownCookies(PICKER, 100)
-    line = b"a=1; __Host-session=v1.x"
-    token = str(b"v1.x", "ascii")
-    first = known.of((line,))
-    assert first.line == line
-    known.remember(first, token)
-    assert known.of((line,)) is first
-    assert (first.line, first.token is token) == (b"", True)
-    assert known.of((line, b"b=2")).others == b"a=1; b=2"
-
-
-def test_lines_without_a_session_in_use_take_no_room() -> None:
-    """However many lines clients invent, none is remembered by being picked."""
-    known = KnownCookies(PICKER, 100)
-    for number in range(300):
-        line = b"__Host-session=v1.%d" % number
-        assert known.of((line,)) is not known.of((line,))
-
-
-def test_the_memory_is_bounded() -> None:
-    """However many lines one session comes with, as many are remembered as there is room for, and the newest."""
-    known = KnownCookies(PICKER, 100)
-    lines = [(b"__Host-session=v1.x; a=%d" % number,) for number in range(350)]
-    for line in lines:
-        in_use(known, line)
-    assert [known.of(line) is known.of(line) for line in lines].count(True) <= 100
-    assert known.of(lines[-1]) is known.of(lines[-1])
-
-
-def test_the_memory_is_bounded_in_bytes() -> None:
-    """Long lines are remembered up to a number of bytes in all."""
-    known = KnownCookies(PICKER, 1_000_000)
-    size = 1024 * 1024
-    lines = [(b"__Host-session=v1.x; a=%d" % number + b"x" * size,) for number in range(MEMO_BYTES // size + 8)]
-    for line in lines:
-        in_use(known, line)
-    assert sum(len(line[0]) for line in lines if known.of(line) is known.of(line)) <= MEMO_BYTES
