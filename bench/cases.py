@@ -24,6 +24,8 @@ OURS = {"ours": True, "interpreted": False}
 NAMES = (*OURS, *OTHERS, logged_in.APACHE)
 """The last takes part in its own case alone."""
 STORES = ("cookie", "redis", "sqlite")
+WARM_ROUNDS = 3
+"""Of one session and of many, short ones, for each round of cold ones: what the host does passes within seconds."""
 ONE_SESSION, MANY_SESSIONS, COLD_SESSIONS = "1 session", "many sessions", "cold sessions"
 FILL_TIME = 40.0
 """Seconds for showing the many sessions to the gateway; a slow machine gets fewer of them."""
@@ -107,11 +109,12 @@ def sessions(stage: Stage, names: Sequence[str]) -> None:
         fill = math.ceil(1.5 * shown / pace) + 1
         if stage.wrk.run(gateway.url(PAGE), fill, ("cycle", str(shown_file))).requests < shown:
             raise BenchError(f"not every one of {shown} sessions was shown within {fill} s")
-        for number in range(stage.plan.flat_rounds):
-            if number:
+        for number in range(stage.plan.flat_rounds * WARM_ROUNDS):
+            if number and number % WARM_ROUNDS == 0:
                 _cold(stage, number, many, len(lines))
-            stage.measure("sessions", ONE_SESSION, number, gateway, PAGE, arguments=("random", str(one)))
-            stage.measure("sessions", MANY_SESSIONS, number, gateway, PAGE, arguments=("random", str(shown_file)))
+            measure = partial(stage.measure, "sessions", number=number, contestant=gateway, path=PAGE)
+            measure(ONE_SESSION, seconds=stage.plan.main_seconds, arguments=("random", str(one)))
+            measure(MANY_SESSIONS, seconds=stage.plan.main_seconds, arguments=("random", str(shown_file)))
 
 
 def _cold(stage: Stage, number: int, many: Path, count: int) -> float:

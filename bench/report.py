@@ -11,7 +11,7 @@ from statistics import median
 
 from bench import logged_in
 from bench.bars import BARS
-from bench.cases import ONE_SESSION
+from bench.cases import ONE_SESSION, WARM_ROUNDS
 from bench.rows import Figure, IdleRow, Row, of, ratio, spread
 from bench.stage import Stage
 
@@ -162,7 +162,8 @@ def page(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], wh
     method = METHOD.format(
         connections=stage.wrk.connections,
         rounds=f"{plan.main_rounds} of the first case and of programs, "
-        f"{plan.flat_rounds} of routes, sessions and OIDC, {plan.rounds} else",
+        f"{plan.flat_rounds} of routes, cold sessions and OIDC, {plan.flat_rounds * WARM_ROUNDS} of warm sessions, "
+        f"{plan.rounds} else",
         cookie=len(stage.headers["Cookie"]),
     )
     listed = [f"* {name}: {value}" for name, value in [*facts.items(), *versions.items()]]
