@@ -13,10 +13,10 @@ BENCH_ARGS ?=
 NO_SKIPS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compose test lint format bench compile lock clean
+.PHONY: help install run compose test test-compiled lint format bench compile lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  \1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 16
 
 install: $(STAMP) ## make .venv with the command .venv/bin/gateway and all that the tests need
 
@@ -43,6 +43,15 @@ $(PROVIDER): $(STAMP) tests/oidc_provider/package-lock.json tests/oidc_provider/
 
 test: $(STAMP) $(PROVIDER) ## the tests; PYTEST_ARGS="-k name" picks some
 	$(BIN)/python -m pytest $(if $(NO_SKIPS),-p tests.no_skips) $(PYTEST_ARGS)
+
+# Of tests in the same process those that put nothing of their own into compiled classes; and the program from outside.
+COMPILED_TESTS := tests/compiled/test_*.py tests/core tests/wire \
+	$(addprefix tests/sessions/test_,cookie_store.py opened.py payload.py recent.py redis_store.py revocations.py seal.py sqlite_store.py) \
+	$(addprefix tests/e2e/test_,attack_cases.py hostile_upstreams.py http.py http_bodies.py websocket.py)
+
+test-compiled: compile $(PROVIDER) ## the tests of the way of a request, as `make compile` makes it
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) PYTHONSAFEPATH=1 $(BIN)/python -m pytest $(if $(NO_SKIPS),-p tests.no_skips) \
+		-o pythonpath="build/compiled . verifier" $(PYTEST_ARGS) $(COMPILED_TESTS)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check
