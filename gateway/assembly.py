@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import Mapping
 
+from gateway.control.form import MAX_BYTES
 from gateway.core.metrics import Counters
 from gateway.core.policy import Rule
 from gateway.core.programs import Verify
@@ -23,7 +24,6 @@ from gateway.signing.mint import TokenMint
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
-CONTROL_MAX_BODY = 64 * 1024
 LOGIN_PATH = f"{GATEWAY_PREFIX}/login"
 
 
@@ -35,7 +35,7 @@ def control_route(socket_path: str) -> Route:
         default=Rule(where="built in", public=True),
         path=GATEWAY_PREFIX,
         websocket=False,
-        max_body=CONTROL_MAX_BODY,
+        max_body=MAX_BYTES,
         control=True,
     )
 

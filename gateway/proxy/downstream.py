@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Final, Protocol
 
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 from gateway.errors import RequestError
-from gateway.proxy.bulk import BulkReader, read_with
-from gateway.proxy.client_transport import NEVER, ClientTransport
+from gateway.proxy.body_reading import BodyReading, left_early
+from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import Presented
 from gateway.proxy.plane import Plane
 from gateway.proxy.record import access_line
-from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import TunnelSide, UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.wire.grammar import BadSyntax
@@ -40,12 +38,12 @@ class Serves(Protocol):
 Serving = Callable[["Downstream", RequestHead], Serves]
 
 
-class Downstream(ClientTransport):
+class Downstream(BodyReading):
     """A client's connection."""
 
     __slots__ = (
-        "_buffer", "_ended", "_in_bulk", "_paused", "_serving", "_task", "_waiter", "bearer", "forwarded", "idle_since",
-        "peer", "peer_text", "peer_trusted", "sink", "upload", "upstream", "watched",
+        "_serving", "_task", "_waiter", "bearer", "forwarded", "idle_since", "peer", "peer_text", "peer_trusted",
+        "sink", "upstream", "watched",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
@@ -53,7 +51,6 @@ class Downstream(ClientTransport):
         self.peer: Address | None = None
         self.peer_text = ""
         self.peer_trusted = False
-        self.upload: Upload | None = None
         self.sink: TunnelSide | None = None
         """A tunnel that takes all bytes from now on."""
         self.forwarded: dict[bytes, bytes] = {}
@@ -67,12 +64,6 @@ class Downstream(ClientTransport):
         self.upstream: UpstreamConn | None = None
         """The upstream connection of the exchange under way, for the sweep that watches its deadline."""
         self._serving = serving
-        self._buffer = b""
-        self._paused = False
-        self._in_bulk = False
-        """Whether a `BulkReader` reads a request body."""
-        self._ended = False
-        """Whether no further request is to come."""
         self._waiter: asyncio.Future[RequestHead | None] | None = None
         """Waits for the next head; None in its place means that no more is to come."""
         self._task: asyncio.Task[None] | None = None
@@ -238,7 +229,7 @@ class Downstream(ClientTransport):
         if self.lingering:
             return
         upload = self.upload
-        if upload is not None and upload.upstream is not None and not upload.done:
+        if upload is not None and upload.is_under_way():
             self.continue_upload(upload)
             self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
             data = upload.feed(data)
@@ -252,91 +243,6 @@ class Downstream(ClientTransport):
         elif len(self._buffer) > self.plane.limits.head and not self._paused:
             self.pause()
 
-    def begin_upload(self, upload: Upload, conn: UpstreamConn) -> bytes:
-        """Return what has come of a request's body, for the upstream; the rest flows there by itself.
-
-        Raises RequestError.
-        """
-        out, rest = upload.encode(self.take_buffer())
-        if upload.done:
-            self.put_back(rest)
-            return out
-        if self._ended:
-            raise RequestError(400, "the client left in the middle of a request body")
-        upload.upstream = conn
-        conn.source = self
-        self.plane.uploading.add(self)
-        self._wait_for_body(upload)
-        self.resume()
-        if upload.is_long() and self.scheme == "http" and self.transport is not None:
-            self._in_bulk = True
-            read_with(self.transport, BulkReader(self, self, self.plane.bulk), reading=not self._paused)
-        return out
-
-    def feed_from(self, data: memoryview) -> bool:
-        """Pass on a piece of a long request body out of memory that is used again; tell whether all went out."""
-        upload = self.upload
-        if upload is None or upload.upstream is None or not upload.flows() or self.lingering:
-            # The exchange was ended in the middle of the body.
-            self.data_received(bytes(data))
-            return True
-        self.continue_upload(upload)
-        self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
-        taken, whole = upload.feed_from(data)
-        if upload.done:
-            self._body_has_come(upload)
-        if taken < len(data):
-            self.data_received(bytes(data[taken:]))
-        return whole
-
-    def _body_has_come(self, upload: Upload) -> None:
-        """Leave the time to the upstream, for its answer; what comes now is the next request."""
-        self.deadline = NEVER
-        if upload.upstream is not None:
-            upload.upstream.deadline = self.plane.deadline(upload.answer_time)
-        if self._in_bulk and self.transport is not None:
-            self._in_bulk = False
-            read_with(self.transport, self, reading=not self._paused)
-
-    def _wait_for_body(self, upload: Upload) -> None:
-        """Give the client its time for the next piece, during which the upstream has none to keep.
-
-        Until the upstream has said that it wants the body, the time is the upstream's.
-        """
-        if upload.upstream is not None and not upload.expecting:
-            upload.upstream.deadline = NEVER
-            self.deadline = self.plane.deadline(self.plane.limits.body_idle_time)
-            error = RequestError(408, "a request body that did not arrive in time")
-            self.on_expire = partial(upload.upstream.fail, error)
-
-    def continue_upload(self, upload: Upload) -> None:
-        """Give the client its time from now on: it was asked for its body, or sends it unasked."""
-        if upload.expecting:
-            upload.expecting = False
-            if upload.flows():
-                self._wait_for_body(upload)
-
-    def goes_on_uploading(self, seconds: float) -> bool:
-        """Judge how fast a request body comes, where we are reading it; return whether it is to be judged again."""
-        upload = self.upload
-        return upload is not None and (self._paused or upload.goes_on(seconds, self.plane.limits))
-
-    def stop_upload(self) -> None:
-        """Take no more of a body that the upstream has refused (RFC 9110 §10.1.1, RFC 9112 §9.5)."""
-        if self.upload is not None:
-            self.upload.stopped = True
-            self.deadline = NEVER
-            self.pause()
-
-    def take_buffer(self) -> bytes:
-        """Return what has come beyond the head."""
-        data, self._buffer = self._buffer, b""
-        return data
-
-    def put_back(self, data: bytes) -> None:
-        """Return bytes that belong to the next request."""
-        self._buffer = data + self._buffer
-
     def eof_received(self) -> bool:
         """Let a client that has closed its sending side have the answer under way, if it comes soon."""
         self._half_closed = True
@@ -344,8 +250,8 @@ class Downstream(ClientTransport):
             self.sink.upstream_closed(None)
             return False
         upload = self.upload
-        if upload is not None and not upload.done and upload.upstream is not None and not upload.stopped:
-            upload.upstream.fail(RequestError(400, "the client left in the middle of a request body"))
+        if upload is not None and upload.flows():
+            upload.fail(left_early())
             return False
         self._ended = True
         if self.lingering or self._task is None or self._task.done():
@@ -356,33 +262,6 @@ class Downstream(ClientTransport):
             self.deadline = self.plane.deadline(HALF_CLOSED_TIME)
             self.on_expire = self.abort
         return self.scheme == "http"
-
-    # Flow
-
-    def pause(self) -> None:
-        """Read no more from the client for now; the time is then the upstream's, if it is slow to take a body."""
-        self._paused = True
-        upload = self.upload
-        if upload is not None and upload.flows():
-            upload.upstream_is_slow(self.plane.deadline(upload.answer_time))
-            self.deadline = NEVER
-        if not self._closed and self.transport is not None:
-            self.transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read on."""
-        if self._paused:
-            self._paused = False
-            if self.upload is not None and self.upload.flows():
-                self._wait_for_body(self.upload)
-            if not self._closed and self.transport is not None:
-                self.transport.resume_reading()
-
-    def drop_input(self) -> None:
-        """Forget what was read, and read on."""
-        self._buffer = b""
-        self.upload = None
-        self.resume()
 
     # The end
 

@@ -74,6 +74,8 @@ class Exchange(Answering):
                 return self._turn_away(verdict, rule, self.presented)
             if head.unusual:
                 self._check_extras(plan)
+                if plan.route.control:
+                    await self.client.read_whole(head)
             pools = plan.pools_in_turn(plane.now)
             upstream = self._lease_idle(pools[0]) or await self._connect(plan, pools)
             try:

@@ -73,7 +73,14 @@ class PlaneParts:
     """By provider, for how many seconds sessions go on without that after their access token's end."""
 
 
-class Client(Protocol):
+class Uploading(Protocol):
+    """A client's connection, as far as the sweep deals with its request body."""
+
+    def goes_on_uploading(self, seconds: float) -> bool:
+        """Judge how fast a request body comes, ``seconds`` after the last time; return whether it is to be again."""
+
+
+class Client(Uploading, Protocol):
     """A client's connection, as far as the sweep and the drain deal with it."""
 
     deadline: float
@@ -86,9 +93,6 @@ class Client(Protocol):
     lingering: bool
     requests: int
     """Requests taken so far."""
-
-    def goes_on_uploading(self, seconds: float) -> bool:
-        """Judge how fast a request body comes, ``seconds`` after the last time; return whether it is to be again."""
 
     def is_idle(self) -> bool:
         """Tell whether no request is under way."""
@@ -137,7 +141,7 @@ class Plane:
         self._id_prefix = parts.random(8).hex()
         self._id_next = 0
         self.clients: set[Client] = set()
-        self.uploading: set[Client] = set()
+        self.uploading: set[Uploading] = set()
         """Those whose request body did not come with its head; who is done is found out by the sweep."""
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
         self._renewals: set[asyncio.Task[None]] = set()

@@ -100,9 +100,9 @@ class DataPlane(Plane):
             if upstream is not None and upstream.deadline <= now:
                 upstream.deadline = NEVER
                 upstream.fail(UpstreamError(504, "the upstream did not answer in time", sent=True))
-        for client in list(self.uploading):
-            if not client.goes_on_uploading(since):
-                self.uploading.discard(client)
+        for each in list(self.uploading):
+            if not each.goes_on_uploading(since):
+                self.uploading.discard(each)
         if check_sessions:
             self._check_sessions([client for client in self.clients if client.watched is not None])
         self.pools.sweep(now)

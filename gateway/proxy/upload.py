@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.core.limits import Limits
 from gateway.errors import RequestError
 from gateway.proxy.bulk import MUCH
@@ -13,20 +15,12 @@ from gateway.wire.head import RequestHead
 
 
 class Upload:
-    """One request body. Without an upstream it waits in the client's buffer."""
+    """One request body. Without an upstream it waits in the client's buffer, or is held here until it is whole."""
 
     __slots__ = (
-        "_body",
-        "_chunked",
-        "_limit",
-        "_received",
-        "_waited",
-        "answer_time",
-        "done",
-        "expecting",
-        "stopped",
-        "upstream",
-    )
+        "_body", "_chunked", "_limit", "_received", "_waited", "_whole", "answer_time", "done", "expecting", "held",
+        "stopped", "upstream",
+    )  # fmt: skip
 
     def __init__(self, head: RequestHead, limit: int, answer_time: float) -> None:
         self._chunked = head.chunked
@@ -40,6 +34,10 @@ class Upload:
         self._waited = -LATE
         """Seconds that we were reading from the client; the sweep counts the first from its time before."""
         self.upstream: UpstreamConn | None = None
+        self.held = b""
+        """What has come of a body that is to be whole before there is an upstream, framed for that."""
+        self._whole: asyncio.Future[None] | None = None
+        """Waits for the rest of it."""
         self.done = False
         self.stopped = False
         """Set when the upstream has answered without wanting the rest."""
@@ -48,27 +46,51 @@ class Upload:
         """Tell whether the whole body has come."""
         return self.done
 
+    def is_under_way(self) -> bool:
+        """Tell whether what comes is of this body, wanted or not."""
+        return (self.upstream is not None or self._whole is not None) and not self.done
+
     def flows(self) -> bool:
-        """Tell whether more of it is to go to an upstream."""
-        return self.upstream is not None and not self.done and not self.stopped
+        """Tell whether more of it is wanted."""
+        return self.is_under_way() and not self.stopped
+
+    def hold(self, first: bytes, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Hold what comes until the body is whole; return a future of that, which may raise RequestError."""
+        self.held = first
+        self._whole = loop.create_future()
+        return self._whole
+
+    def has_come(self, until: float) -> None:
+        """Learn that the body is whole; an upstream has its time for an answer from now on."""
+        self.upstream_may_take(until)
+        if self._whole is not None and not self._whole.done():
+            self._whole.set_result(None)
+
+    def fail(self, error: RequestError) -> None:
+        """End the exchange, which waits for the upstream or for the body."""
+        if self.upstream is not None:
+            self.upstream.fail(error)
+        elif self._whole is not None and not self._whole.done():
+            self.stopped = True
+            self._whole.set_exception(error)
 
     def goes_on(self, seconds: float, limits: Limits) -> bool:
         """Judge how fast it comes, after ``seconds`` more of reading from the client; return whether it goes on.
 
         Each byte begins the idle time anew, so a body that trickles would hold its upstream's place for ever.
         """
-        if self.upstream is None or not self.flows():
+        if not self.flows():
             return False
         if self.expecting:
             return True
         self._waited += seconds
         if self._waited <= limits.body_rate_time or self._received >= limits.body_rate * self._waited:
             return True
-        self.upstream.fail(RequestError(408, "a request body that came too slowly"))
+        self.fail(RequestError(408, "a request body that came too slowly"))
         return False
 
-    def upstream_is_slow(self, until: float) -> None:
-        """Give the upstream its time to take more."""
+    def upstream_may_take(self, until: float) -> None:
+        """Give an upstream its time, to take more or to answer."""
         if self.upstream is not None:
             self.upstream.deadline = until
 
@@ -108,16 +130,18 @@ class Upload:
         return taken, upstream.send_from(data[:taken])
 
     def feed(self, data: bytes) -> bytes:
-        """Send a piece on; return what follows the body. Errors reach the exchange by its upstream."""
-        upstream = self.upstream
-        if upstream is None or self.stopped:
+        """Send a piece on, or hold it; return what follows the body. Errors reach the exchange by what it waits for."""
+        if not self.flows():
             return b""
         try:
             out, rest = self.encode(data)
         except RequestError as error:
             self.stopped = True
-            upstream.fail(error)
+            self.fail(error)
             return b""
         if out:
-            upstream.send(out)
+            if self.upstream is not None:
+                self.upstream.send(out)
+            else:
+                self.held += out
         return rest

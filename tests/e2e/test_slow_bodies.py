@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
 
+from gateway.control.form import MAX_BYTES
 from tests.conftest import StartGateway
 from tests.support.gateway import gateway_config, route
 from tests.support.hostile import HostileUpstream
@@ -18,7 +21,7 @@ from tests.support.messages import Request
 from tests.support.raw import RawClient
 from tests.support.upstream import OK, UpstreamConnection
 from tests.support.users import ALICE
-from tests.support.visitor import Visitor, logged_in
+from tests.support.visitor import PAGE, Visitor, form_fields, logged_in
 from tests.support.waiting import PATIENCE, wait_for
 
 FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
@@ -131,28 +134,95 @@ def test_a_body_that_waits_to_be_asked_for(start_gateway: StartGateway, upstream
                 client.send(body if status == 100 else b"")
 
 
-def test_login_goes_on_while_others_trickle(start_gateway: StartGateway, upstream: HostileUpstream) -> None:
-    """As many bodies that trickle as there are places: once their time is over, people can log in again."""
-    limits = {"body_rate_time": "5s", "upstream_connections": 8, "upstream_wait_time": "100ms"}
+LOGIN_FRAMINGS = {**FRAMINGS, "asked for": "Content-Length: 8000\r\nExpect: 100-continue"}
+
+
+@pytest.mark.parametrize("framing", LOGIN_FRAMINGS)
+def test_login_goes_on_while_others_trickle(
+    start_gateway: StartGateway, upstream: HostileUpstream, framing: str
+) -> None:
+    """More bodies that trickle than there are places at the login page: none of them has one."""
+    limits = {"body_rate_time": "60s", "upstream_connections": 4, "upstream_wait_time": "100ms"}
     gateway = start_gateway(gateway_config(route("app", "/", upstream.url), limits=limits))
-    head = f"POST /_gateway/login HTTP/1.1\r\nHost: {gateway.authority}\r\nContent-Length: 8000\r\n{FORM}\r\n"
-    over = threading.Event()
+    head = f"POST /_gateway/login HTTP/1.1\r\nHost: {gateway.authority}\r\n{LOGIN_FRAMINGS[framing]}\r\n{FORM}\r\n"
     with many_sockets(gateway.port, 8) as slow:
-
-        def trickle() -> None:
-            while not over.wait(0.2):
-                for connection in slow:
-                    with contextlib.suppress(OSError):
-                        connection.sendall(b"a")
-
         for connection in slow:
             connection.sendall(head.encode())
-        sender = threading.Thread(target=trickle, daemon=True)
-        sender.start()
-        try:
-            wait_for(lambda: Visitor(gateway).get("/_gateway/login").status == 503, what="all places to be taken")
-            wait_for(lambda: Visitor(gateway).get("/_gateway/login").status == 200, what="a place to be free")
+            if framing == "asked for":
+                assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for _ in range(3):
+            for connection in slow:
+                connection.sendall(b"1\r\na\r\n" if framing == "chunked" else b"a")
             assert logged_in(gateway, ALICE).get("/x").status == 200
-        finally:
-            over.set()
-            sender.join(PATIENCE)
+
+
+@pytest.mark.parametrize("framing", LOGIN_FRAMINGS)
+def test_a_login_that_comes_in_pieces(start_gateway: StartGateway, upstream: HostileUpstream, framing: str) -> None:
+    """It is what it is in one piece, and what follows it is the next request."""
+    gateway = start_gateway(gateway_config(route("app", "/", upstream.url)))
+    visitor = Visitor(gateway)
+    page = visitor.get("/_gateway/login", PAGE)
+    form = {"username": ALICE.user, "password": ALICE.password, "csrf_token": form_fields(page.text())["csrf_token"]}
+    body = urlencode(form).encode()
+    fields = LOGIN_FRAMINGS[framing].replace("8000", str(len(body)))
+    common = f"Host: {gateway.authority}\r\nCookie: {visitor.cookie_header()}\r\n"
+    pieces = [body[at : at + 20] for at in range(0, len(body), 20)]
+    if framing == "chunked":
+        pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces] + [b"0\r\n\r\n"]
+    with gateway.connect() as client:
+        client.send(f"POST /_gateway/login HTTP/1.1\r\n{common}{fields}\r\n{FORM}\r\n")
+        if framing == "asked for":
+            assert client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for piece in pieces[:-1]:
+            client.send(piece)
+            time.sleep(0.02)
+        client.send(pieces[-1] + f"GET /_gateway/login HTTP/1.1\r\n{common}\r\n".encode())
+        answer = client.answer()
+        assert (answer.status, answer.interim) == (303, [])
+        assert client.answer().status == 200
+    visitor.keep_cookies(answer)
+    assert visitor.get("/x").status == 200
+
+
+ODD_LOGINS = {
+    "too slow": (FRAMINGS["length"], b"a", 408),
+    "too slow, in chunks": (FRAMINGS["chunked"], b"1\r\na\r\n", 408),
+    "too much": (f"Content-Length: {MAX_BYTES + 1}", b"", 413),
+    "too much, in chunks": (FRAMINGS["chunked"], b"%x\r\n%b\r\n" % (MAX_BYTES + 1, b"a" * (MAX_BYTES + 1)), 413),
+    "no chunk": (FRAMINGS["chunked"], b"x\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("case", ODD_LOGINS)
+def test_a_login_that_does_not_come(
+    start_gateway: StartGateway, upstream: HostileUpstream, case: str, late: bool
+) -> None:
+    """Nobody but the gateway answers; the connection ends, and the next one is served."""
+    fields, body, status = ODD_LOGINS[case]
+    gateway = start_gateway(gateway_config(route("app", "/", upstream.url), limits={"body_idle_time": "1s"}))
+    with gateway.connect() as client:
+        client.send(f"POST /_gateway/login HTTP/1.1\r\nHost: {gateway.authority}\r\n{fields}\r\n{FORM}\r\n")
+        if late:
+            time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            client.send(body)
+        answer = client.answer()
+        assert (answer.status, answer.get("Connection")) == (status, "close")
+        assert client.is_closed()
+    assert Visitor(gateway).get("/_gateway/login").status == 200
+
+
+def test_a_login_whose_client_leaves(start_gateway: StartGateway, upstream: HostileUpstream) -> None:
+    """What remained of it is no login, and holds nothing."""
+    limits = {"upstream_connections": 2, "upstream_wait_time": "100ms"}
+    gateway = start_gateway(gateway_config(route("app", "/", upstream.url), limits=limits))
+    head = f"POST /_gateway/login HTTP/1.1\r\nHost: {gateway.authority}\r\n{FRAMINGS['length']}\r\n{FORM}\r\n"
+    for half in (True, False):
+        for _ in range(4):
+            with gateway.connect() as client:
+                client.send(head + "username=alice")
+                if half:
+                    client.socket.shutdown(socket.SHUT_WR)
+                    assert client.answer().status == 400
+    assert logged_in(gateway, ALICE).get("/x").status == 200
