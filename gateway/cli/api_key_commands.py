@@ -57,7 +57,13 @@ def new(config: Path, user: str, groups: tuple[str, ...], routes: tuple[str, ...
     _report(settings, "api_key_made", key)
     if not any("api-key" in route.programs for route in settings.routes):
         click.echo("No route accepts API keys yet: name `api-key` under `programs` of one.", err=True)
-    say(text)
+    try:
+        say(text)
+    except (OSError, SystemExit):
+        # Nobody has seen it, so nobody would know to revoke it.
+        _with_store(settings, lambda store: store.remove(key.id))
+        _report(settings, "api_key_revoked", key)
+        raise
 
 
 @api_key.command("list")

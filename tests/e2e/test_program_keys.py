@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -44,6 +46,16 @@ def test_an_api_key_calls_as_its_user_until_it_is_revoked(programs: Programs) ->
     for event in ("api_key_made", "api_key_revoked"):
         lines = wait_for(partial(audited, programs.gateway, event), what="the log")
         assert {line["user"] for line in lines} == {"alice"}
+
+
+@pytest.mark.parametrize("target", [">/dev/full", ">&-", "| :"])
+def test_a_key_that_nobody_has_seen_is_not_kept(programs: Programs, target: str) -> None:
+    command = f"{sys.executable} -m gateway api-key new -c {programs.gateway.config_file} --user alice unseen"
+    script = f"set -o pipefail; {{ sleep 0.5; {command}; }} {target}"
+    done = subprocess.run(["bash", "-c", script], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done
+    assert "unseen" not in api_key(programs.gateway, "list")
+    assert [line["reason"].endswith(" unseen") for line in audited(programs.gateway, "api_key_revoked")][-1]
 
 
 def test_an_api_key_is_for_its_routes_and_its_time(
