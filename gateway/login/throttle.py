@@ -29,6 +29,8 @@ RECORDS = 20_000
 """Per curve, about 6 MiB; beyond, what was longest unused is forgotten."""
 PLACES = 50_000
 """Remembered browsers and networks of successful logins."""
+UNKNOWN_NETWORK = "unknown"
+"""Of clients whose address is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,6 @@ class FallbackThrottle:
 def client_network(client: Address | None) -> str:
     """Return the network that one client is taken to own: the address itself in IPv4, its /64 in IPv6."""
     if client is None:
-        return "unknown"
+        return UNKNOWN_NETWORK
     bits = 64 if isinstance(client, IPv6Address) else 32
     return str(ip_network((client, bits), strict=False))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from urllib.parse import parse_qs
 
 import pytest
 from aiohttp import web
 
+from gateway.login.programs.introspection import MAX_ASKED, MAX_FOR_ONE
 from tests.conftest import StartGateway
 from tests.support.clock import SetClock
 from tests.support.program_site import CHALLENGES, INVALID, Programs, config_for, program_site
@@ -18,7 +23,8 @@ from tests.support.programs import basic, token, with_key_id
 from tests.support.provider import FakeProvider, new_key, signed_with_public_key, unsigned
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
-from tests.support.waiting import wait_for
+from tests.support.visitor import Visitor
+from tests.support.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +193,36 @@ def test_keys_of_ours_are_shown_to_nobody(programs: Programs) -> None:
     """A key that is wrong is not asked about elsewhere."""
     assert programs.get("/app", f"Bearer gwk_{'0' * 12}_{'1' * 64}").status == 401
     assert not [text for text in programs.asked if text.startswith("gwk_")]
+
+
+def test_one_client_does_not_take_all_the_places_to_ask(start_gateway: StartGateway) -> None:
+    """However many made-up tokens somebody sends at once, those of others are asked about."""
+    with FakeProvider() as provider, RecorderUpstream() as app:
+        asked: list[str] = []
+        go = threading.Event()
+
+        async def introspect(request: web.Request) -> web.Response:
+            (text,) = parse_qs((await request.read()).decode())["token"]
+            asked.append(text)
+            await asyncio.to_thread(go.wait, PATIENCE)
+            return web.json_response({"active": text == "good", "sub": "robot", "aud": ["wiki"]})
+
+        provider.instead["/introspect"] = introspect
+        site = Programs(start_gateway(config_for(app, provider)), app, provider, [])
+        with ThreadPoolExecutor(MAX_ASKED + 1) as pool:
+            made_up = [pool.submit(site.get, "/app", f"Bearer bad-{number}") for number in range(MAX_ASKED)]
+            wait_for(lambda: len(asked) == MAX_FOR_ONE, what="as many questions as one client may ask")
+            wait_for(
+                lambda: sum(each.done() for each in made_up) == MAX_ASKED - MAX_FOR_ONE, what="the others' answers"
+            )
+            elsewhere = Visitor(site.gateway, source="127.0.0.2")
+            good = pool.submit(elsewhere.get, "/app", {"Authorization": "Bearer good"})
+            wait_for(lambda: "good" in asked, what="somebody else's question")
+            go.set()
+            assert good.result(PATIENCE).status == 200
+            statuses = Counter(each.result(PATIENCE).status for each in made_up)
+        assert statuses == {401: MAX_FOR_ONE, 503: MAX_ASKED - MAX_FOR_ONE}
+        assert site.get("/app", "Bearer bad-again").status == 401
 
 
 def test_a_place_to_ask_that_is_down_lets_nobody_in_but_those_who_are_known(start_gateway: StartGateway) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlencode
 
+from gateway.core.peer import parse_address
 from gateway.core.programs import KEY_PREFIX, Credential, Introspector, Verified
 from gateway.errors import LoginRefused, ProviderDown
 from gateway.login.oidc.client_auth import ClientAuth
@@ -13,9 +15,12 @@ from gateway.login.oidc.fetch import ProviderHttp
 from gateway.login.oidc.people import admitted
 from gateway.login.programs.source import Remembered, Vouched
 from gateway.login.programs.tokens import check_claims, login_behind, with_scopes
+from gateway.login.throttle import UNKNOWN_NETWORK, client_network
 
 MAX_ASKED = 32
 """Questions under way at once; beyond, nothing is known about a token."""
+MAX_FOR_ONE = 8
+"""Of these, as many for one client, so that somebody who sends made-up tokens leaves room for others."""
 
 
 class IntrospectionSource:
@@ -30,7 +35,8 @@ class IntrospectionSource:
         self._clock = clock
         self._auth = ClientAuth(introspector.people, os.urandom, clock)
         self._known = Remembered(clock)
-        self._asked = 0
+        self._asked: Counter[str] = Counter()
+        """Questions under way by the client's network."""
 
     def takes(self, credential: Credential) -> bool:
         """Tell whether it is a token that may be shown to somebody else: our own keys may not."""
@@ -40,19 +46,24 @@ class IntrospectionSource:
         """Return whose a token is. Raises LoginRefused, LoginDenied or ProviderDown."""
 
         async def ask() -> Vouched:
-            return await self._ask(credential.text)
+            return await self._ask(credential.text, credential.client)
 
         known = await self._known.get(credential.text, ask)
         return Verified(known.identity, self._introspector.people.id, self._clock(), known.until, known.login)
 
-    async def _ask(self, token: str) -> Vouched:
-        if self._asked >= MAX_ASKED:
+    async def _ask(self, token: str, client: str) -> Vouched:
+        network = client_network(parse_address(client))
+        # Who are not told apart share what there is.
+        share = MAX_FOR_ONE if network != UNKNOWN_NETWORK else MAX_ASKED
+        if self._asked.total() >= MAX_ASKED or self._asked[network] >= share:
             raise ProviderDown(f"{self._introspector.url} is asked about too many tokens at once", 503)
-        self._asked += 1
+        self._asked[network] += 1
         try:
             claims = await self._introspect(token)
         finally:
-            self._asked -= 1
+            self._asked[network] -= 1
+            if not self._asked[network]:
+                del self._asked[network]
         now = self._clock()
         if claims.get("active") is not True:
             raise LoginRefused("a token that is not active")
