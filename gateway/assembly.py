@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from gateway.control.form import MAX_BYTES
 from gateway.core.metrics import Counters
+from gateway.core.own_pages import LOGIN_PATH
 from gateway.core.policy import Rule
 from gateway.core.programs import Verify
 from gateway.core.refresh import Refresh
@@ -23,8 +24,6 @@ from gateway.settings.settings import Settings
 from gateway.signing.mint import TokenMint
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
-
-LOGIN_PATH = f"{GATEWAY_PREFIX}/login"
 
 
 def control_route(socket_path: str) -> Route:

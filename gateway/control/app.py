@@ -10,7 +10,6 @@ from aiohttp import web
 from aiohttp_session import session_middleware
 
 from gateway.control.admin import make_admin_app
-from gateway.control.facts import OIDC_PATH, SESSIONS_PATH
 from gateway.control.form import MAX_BYTES
 from gateway.control.give_back import GivingBack
 from gateway.control.handover import HANDOVER_PATH, START_PATH
@@ -28,21 +27,30 @@ from gateway.control.session_storage import StoreStorage
 from gateway.control.sessions_views import show_sessions, submit_sessions
 from gateway.control.site import SITE, Site
 from gateway.control.verify import verify
+from gateway.core.own_pages import (
+    BACKCHANNEL_LOGOUT,
+    LOGIN_PATH,
+    LOGOUT_PATH,
+    OIDC_PATH,
+    PORTAL_PATH,
+    SESSIONS_PATH,
+    VERIFY_PATH,
+)
 
 __all__ = ["AdminParts", "ControlParts", "make_admin_app", "make_control_app"]
 
 ROUTES = (
-    ("GET", "/_gateway/login", show_login),
-    ("POST", "/_gateway/login", submit_login),
-    ("GET", "/_gateway/logout", show_logout),
-    ("POST", "/_gateway/logout", submit_logout),
+    ("GET", LOGIN_PATH, show_login),
+    ("POST", LOGIN_PATH, submit_login),
+    ("GET", LOGOUT_PATH, show_logout),
+    ("POST", LOGOUT_PATH, submit_logout),
     ("GET", SESSIONS_PATH, show_sessions),
     ("POST", SESSIONS_PATH, submit_sessions),
     ("GET", "/_gateway/me", show_me),
     ("GET", "/_gateway/jwks.json", show_jwks),
-    ("GET", "/_gateway/", show_portal),
+    ("GET", PORTAL_PATH, show_portal),
     ("GET", "/_gateway", to_portal),
-    ("*", "/_gateway/verify", verify),
+    ("*", VERIFY_PATH, verify),
 )
 
 
@@ -61,7 +69,7 @@ def make_control_app(parts: ControlParts) -> web.Application:
     app.router.add_route("GET", OIDC_PATH + "/{provider}/callback", finish_login)
     app.router.add_route("GET", OIDC_PATH + "/{provider}/signed-out", signed_out)
     app.router.add_route("GET", OIDC_PATH + "/{provider}/frontchannel-logout", frontchannel_logout)
-    app.router.add_route("POST", OIDC_PATH + "/{provider}/backchannel-logout", backchannel_logout)
+    app.router.add_route("POST", OIDC_PATH + "/{provider}" + BACKCHANNEL_LOGOUT, backchannel_logout)
     app[GIVING_BACK] = GivingBack()
     app.on_cleanup.append(settle)
     app.router.add_route("GET", START_PATH, start_handover)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.core.audit import AuditEvent, AuditKind
+from gateway.core.own_pages import LOGIN_PATH, OIDC_PATH
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 
@@ -19,12 +20,6 @@ SESSION_HEADER = "X-Gateway-Session"
 ORIGINAL_METHOD = "X-Gateway-Original-Method"
 ORIGINAL_HOST = "X-Gateway-Original-Host"
 ORIGINAL_URI = "X-Gateway-Original-Uri"
-
-LOGIN_PATH = "/_gateway/login"
-LOGOUT_PATH = "/_gateway/logout"
-PORTAL_PATH = "/_gateway/"
-SESSIONS_PATH = "/_gateway/sessions"
-OIDC_PATH = "/_gateway/oidc"
 
 REMEMBER = "remember"
 """The parameter of an address, and the field of the login form, by which somebody chooses to be remembered."""

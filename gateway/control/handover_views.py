@@ -10,12 +10,13 @@ from markupsafe import escape
 
 from gateway.control.answers import page, redirect
 from gateway.control.asking import STEP_UP
-from gateway.control.facts import LOGIN_PATH, SESSION_HEADER, audit_event, host_name, host_of, login_path, request_id_of
+from gateway.control.facts import SESSION_HEADER, audit_event, host_name, host_of, login_path, request_id_of
 from gateway.control.handover import HANDOVER_PATH, encoded, start_url
 from gateway.control.middleware import AUDIT
 from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
 from gateway.control.session_storage import adopt, current_session
 from gateway.control.site import HERE, SITE
+from gateway.core.own_pages import LOGIN_PATH
 from gateway.errors import BadToken
 from gateway.sessions.handovers import Handover
 

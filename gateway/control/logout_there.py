@@ -7,12 +7,13 @@ import logging
 from aiohttp import web
 
 from gateway.control.answers import page, redirect
-from gateway.control.facts import LOGIN_PATH, OIDC_PATH, host_of, scheme_of
+from gateway.control.facts import host_of, scheme_of
 from gateway.control.give_back import GivingBack
 from gateway.control.login_views import SIGNED_OUT
 from gateway.control.oidc_views import login_of
 from gateway.control.pages import ContinuePage
 from gateway.control.site import SITE
+from gateway.core.own_pages import LOGIN_PATH, OIDC_PATH
 from gateway.core.provider import ProviderTokens
 from gateway.core.session import Session
 from gateway.errors import BadToken, StoreUnavailable

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.control.answers import page, redirect
 from gateway.control.csrf import FIELD
-from gateway.control.facts import LOGIN_PATH, audit_event, host_of
+from gateway.control.facts import audit_event, host_of
 from gateway.control.form import read_form
 from gateway.control.login_views import SIGNED_OUT
 from gateway.control.logout_there import leave_provider
@@ -16,6 +16,7 @@ from gateway.control.middleware import AUDIT, BROWSER
 from gateway.control.pages import LogoutPage
 from gateway.control.session_storage import current_session, sign_out
 from gateway.control.site import SITE
+from gateway.core.own_pages import LOGIN_PATH
 from gateway.core.session import Session
 
 PURPOSE = "logout"

@@ -11,9 +11,6 @@ from markupsafe import escape
 from gateway.control.answers import page, problem, redirect
 from gateway.control.asking import CHOOSE
 from gateway.control.facts import (
-    LOGIN_PATH,
-    OIDC_PATH,
-    PORTAL_PATH,
     audit_event,
     chosen_to_remember,
     host_of,
@@ -29,6 +26,7 @@ from gateway.control.middleware import RETRY_SECONDS
 from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
+from gateway.core.own_pages import LOGIN_PATH, OIDC_PATH, PORTAL_PATH
 from gateway.core.session import Session
 from gateway.errors import LoginDenied, LoginRefused, LoginTooWeak, ProviderDown
 from gateway.login.redirect import SECRET_BYTES, Asked, PendingLogin, Proof, RedirectLogin

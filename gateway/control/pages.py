@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gateway.control.facts import LOGIN_PATH, LOGOUT_PATH, PORTAL_PATH, SESSIONS_PATH
+from gateway.core.own_pages import LOGIN_PATH, LOGOUT_PATH, PORTAL_PATH, SESSIONS_PATH
 
 REQUEST_ID_MARK = "@REQUEST_ID@"
 """Stands in a rendered error page where the request's id belongs."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.control.answers import exact_time, json_answer, page, problem, redirect
-from gateway.control.facts import PORTAL_PATH, host_of, is_navigation
+from gateway.control.facts import host_of, is_navigation
 from gateway.control.logout_views import PURPOSE
 from gateway.control.middleware import BROWSER
 from gateway.control.pages import App, PortalPage
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
+from gateway.core.own_pages import PORTAL_PATH
 from gateway.core.session import Session
 
 NO_SESSION = "This needs a login."

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from gateway.control.answers import exact_time, page, problem, redirect
 from gateway.control.csrf import FIELD
-from gateway.control.facts import SESSIONS_PATH, audit_event, host_of, is_navigation
+from gateway.control.facts import audit_event, host_of, is_navigation
 from gateway.control.form import read_form
 from gateway.control.logout_views import PURPOSE as LOGOUT
 from gateway.control.logout_views import leave
@@ -17,6 +17,7 @@ from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
 from gateway.core.audit import AuditKind
 from gateway.core.device import UNKNOWN
+from gateway.core.own_pages import SESSIONS_PATH
 from gateway.core.session import Session, SessionSummary
 from gateway.sessions.store import can_list
 

@@ -9,13 +9,14 @@ from aiohttp import web
 
 from gateway.control.asking import STEP_UP, Asking, asking_routes
 from gateway.control.csrf import CsrfGuard
-from gateway.control.facts import PORTAL_PATH, client_of, host_name, host_of, login_path, scheme_of
+from gateway.control.facts import client_of, host_name, host_of, login_path, scheme_of
 from gateway.control.handover import START_PATH, Questions
 from gateway.control.pages import content_security_policy
 from gateway.control.parts import ControlParts
 from gateway.control.pending import PendingLogins
 from gateway.core.gate import Verdict, judge
 from gateway.core.next_url import MAX_ADDRESS, MAX_LENGTH, safe_next, way_back
+from gateway.core.own_pages import PORTAL_PATH
 from gateway.core.route import LOOPBACK_NAMES, Route
 from gateway.core.session import Session
 

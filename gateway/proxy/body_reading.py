@@ -11,7 +11,6 @@ from gateway.proxy.client_transport import NEVER, ClientTransport
 from gateway.proxy.plane import Plane
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream_conn import UpstreamConn
-from gateway.wire.head import RequestHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -43,9 +42,9 @@ class BodyReading(ClientTransport):
         Raises RequestError.
         """
         if upload.is_done():
-            return upload.held
-        out = self._first_of(upload)
-        if upload.done:
+            return upload.take_held()
+        out, rest = upload.encode(self.take_buffer())
+        if self._is_whole(upload, rest):
             return out
         upload.upstream = conn
         conn.source = self
@@ -55,31 +54,35 @@ class BodyReading(ClientTransport):
             read_with(self.transport, BulkReader(self, self, self.plane.bulk), reading=not self._paused)
         return out
 
-    async def read_whole(self, head: RequestHead) -> None:
-        """Read all of a request's short body before there is an upstream for it, whose place nobody holds meanwhile.
+    async def read_whole(self) -> None:
+        """Read all of the request's short body before there is an upstream for it, whose place nobody holds meanwhile.
 
         Raises RequestError.
         """
-        upload, head.expect = self.upload, None
+        upload = self.upload
         if upload is None:
             return
-        waiter = upload.hold(self._first_of(upload), self.plane.loop)
-        if upload.is_done():
+        rest = upload.hold(self.take_buffer())
+        if self._is_whole(upload, rest):
             return
         if upload.expecting:
             self.write(CONTINUE)
             upload.expecting = False
+        whole = upload.until_whole(self.plane.loop)
         self._read_on(upload)
-        await waiter
+        try:
+            await whole
+        finally:
+            # An error's traceback leads here, and the future has the error.
+            del whole
 
-    def _first_of(self, upload: Upload) -> bytes:
-        """Return what has come of a body; what follows it stays. Raises RequestError."""
-        out, rest = upload.encode(self.take_buffer())
+    def _is_whole(self, upload: Upload, rest: bytes) -> bool:
+        """Tell whether all of a body has come; what follows it stays. Raises RequestError where no more will come."""
         if upload.done:
             self.put_back(rest)
         elif self._ended:
             raise left_early()
-        return out
+        return upload.done
 
     def _read_on(self, upload: Upload) -> None:
         self.plane.uploading.add(self)

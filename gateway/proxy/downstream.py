@@ -251,8 +251,9 @@ class Downstream(BodyReading):
             return False
         upload = self.upload
         if upload is not None and upload.flows():
+            self._ended = True
             upload.fail(left_early())
-            return False
+            return self.scheme == "http"
         self._ended = True
         if self.lingering or self._task is None or self._task.done():
             return False

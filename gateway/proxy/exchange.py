@@ -8,9 +8,9 @@ from time import perf_counter
 from typing import Final
 
 from gateway.core.gate import Verdict, rule_verdict
+from gateway.core.own_pages import LOGOUT_PATH, VERIFY_PATH, takes_form
 from gateway.core.policy import Rule
 from gateway.core.retry import may_replay
-from gateway.core.route import GATEWAY_PREFIX
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.answering import Answering
@@ -33,9 +33,6 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
 EVENT_STREAM: Final = b"text/event-stream"
-VERIFY_PATH: Final = f"{GATEWAY_PREFIX}/verify"
-LOGOUT_PATH: Final = f"{GATEWAY_PREFIX}/logout"
-"""Whoever is too long without a word of their provider may still leave."""
 OWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REFUSALS: Final = frozenset({400, 404, 405, 413, 415})
 """What our own pages answer to requests that nobody sends by mistake; the connection ends with them, as with a form
@@ -74,8 +71,8 @@ class Exchange(Answering):
                 return self._turn_away(verdict, rule, self.presented)
             if head.unusual:
                 self._check_extras(plan)
-                if plan.route.control:
-                    await self.client.read_whole(head)
+                if plan.route.control and takes_form(head.method, head.path):
+                    await self.client.read_whole()
             pools = plan.pools_in_turn(plane.now)
             upstream = self._lease_idle(pools[0]) or await self._connect(plan, pools)
             try:
@@ -160,6 +157,7 @@ class Exchange(Answering):
             if rule.public:
                 return None
             raise
+        # Whoever is too long without a word of their provider may still leave.
         if opened.refresh_at <= plane.wall and not (plan.route.control and self.head.path == LOGOUT_PATH):
             return await plane.logins.current(opened)
         return opened
@@ -222,6 +220,9 @@ class Exchange(Answering):
             if (head.content_length or 0) > plan.max_body:
                 raise RequestError(413, "a request body over the limit")
             self.client.upload = Upload(head, plan.max_body, plan.route.response_timeout)
+        if plan.route.control:
+            # They need not be asked: those with a form want its body, and the others answer by the head.
+            head.expect = None
 
     # 5 and 6: to the upstream
 

@@ -18,7 +18,7 @@ class Upload:
     """One request body. Without an upstream it waits in the client's buffer, or is held here until it is whole."""
 
     __slots__ = (
-        "_body", "_chunked", "_limit", "_received", "_waited", "_whole", "answer_time", "done", "expecting", "held",
+        "_body", "_chunked", "_held", "_limit", "_received", "_waited", "_whole", "answer_time", "done", "expecting",
         "stopped", "upstream",
     )  # fmt: skip
 
@@ -34,8 +34,8 @@ class Upload:
         self._waited = -LATE
         """Seconds that we were reading from the client; the sweep counts the first from its time before."""
         self.upstream: UpstreamConn | None = None
-        self.held = b""
-        """What has come of a body that is to be whole before there is an upstream, framed for that."""
+        self._held = bytearray()
+        """What has come of a body that is to be whole before there is an upstream."""
         self._whole: asyncio.Future[None] | None = None
         """Waits for the rest of it."""
         self.done = False
@@ -54,25 +54,41 @@ class Upload:
         """Tell whether more of it is wanted."""
         return self.is_under_way() and not self.stopped
 
-    def hold(self, first: bytes, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        """Hold what comes until the body is whole; return a future of that, which may raise RequestError."""
-        self.held = first
+    def hold(self, data: bytes) -> bytes:
+        """Keep what has come of a body that is to be whole before it goes on; return what follows it.
+
+        Raises RequestError.
+        """
+        payload, rest = self._decode(data)
+        self._held += payload
+        return rest
+
+    def until_whole(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Hold what comes from now on; return a future of the whole body, which may raise RequestError."""
         self._whole = loop.create_future()
         return self._whole
+
+    def take_held(self) -> bytes:
+        """Return what was held, framed for the upstream."""
+        data, self._held = bytes(self._held), bytearray()
+        return self._framed(data)
 
     def has_come(self, until: float) -> None:
         """Learn that the body is whole; an upstream has its time for an answer from now on."""
         self.upstream_may_take(until)
-        if self._whole is not None and not self._whole.done():
-            self._whole.set_result(None)
+        whole, self._whole = self._whole, None
+        if whole is not None and not whole.done():
+            whole.set_result(None)
 
     def fail(self, error: RequestError) -> None:
         """End the exchange, which waits for the upstream or for the body."""
+        # The error must not lead back to who holds it, by its traceback or by the future.
+        whole, self._whole = self._whole, None
         if self.upstream is not None:
-            self.upstream.fail(error)
-        elif self._whole is not None and not self._whole.done():
+            self.upstream.fail(error.with_traceback(None))
+        elif whole is not None and not whole.done():
             self.stopped = True
-            self._whole.set_exception(error)
+            whole.set_exception(error.with_traceback(None))
 
     def goes_on(self, seconds: float, limits: Limits) -> bool:
         """Judge how fast it comes, after ``seconds`` more of reading from the client; return whether it goes on.
@@ -96,6 +112,11 @@ class Upload:
 
     def encode(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the bytes for the upstream and what follows the body. Raises RequestError (400, 413, 431)."""
+        payload, rest = self._decode(data)
+        return self._framed(payload), rest
+
+    def _decode(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return what is of the body in some bytes, and what follows it. Raises RequestError."""
         if data:
             self.expecting = False
         try:
@@ -106,10 +127,13 @@ class Upload:
         if self._received > self._limit:
             raise RequestError(413, "a request body over the limit")
         self.done = self._body.done
+        return payload, rest
+
+    def _framed(self, payload: bytes) -> bytes:
         if not self._chunked:
-            return payload, rest
+            return payload
         out = chunk(payload) if payload else b""
-        return (out + LAST_CHUNK if self.done else out), rest
+        return out + LAST_CHUNK if self.done else out
 
     def is_long(self) -> bool:
         """Tell whether much of a body of known length is still to come."""
@@ -134,14 +158,15 @@ class Upload:
         if not self.flows():
             return b""
         try:
+            if self.upstream is None:
+                return self.hold(data)
             out, rest = self.encode(data)
         except RequestError as error:
-            self.stopped = True
-            self.fail(error)
-            return b""
-        if out:
-            if self.upstream is not None:
+            failure = RequestError(error.status, str(error))
+        else:
+            if out:
                 self.upstream.send(out)
-            else:
-                self.held += out
-        return rest
+            return rest
+        self.stopped = True
+        self.fail(failure)
+        return b""

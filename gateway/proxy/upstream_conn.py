@@ -279,6 +279,8 @@ class UpstreamConn(asyncio.Protocol):
     def close(self) -> None:
         """Close at once; an upstream is never left guessing with half a request."""
         self._ended = True
+        # The traceback of a failure leads back to whoever has this connection.
+        self.failure = self._waiter = None
         self.pool.forget(self)
         if self.transport is not None:
             self.transport.abort()

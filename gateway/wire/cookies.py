@@ -97,8 +97,8 @@ class CookiePicker:
         name = self._session
         start = line.find(name)
         after = start + len(name)
-        # At 1 the slice would be [-1:1], which is empty here, but which mypyc's own slicing raises SystemError for.
-        if start < 0 or start == 1 or (start and line[start - 2 : start] != b"; ") or line[after : after + 1] != b"=":
+        # With one or two before it there is no pair; nor can mypyc slice [-1:1], as it would have to with one.
+        if start in {-1, 1, 2} or (start and line[start - 2 : start] != b"; ") or line[after : after + 1] != b"=":
             return None
         end = line.find(b";", after)
         if end < 0:

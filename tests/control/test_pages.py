@@ -12,6 +12,7 @@ import pytest
 
 from gateway.control import pages
 from gateway.control.pages import CSP, ERRORS, REQUEST_ID_MARK, error_page, in_words
+from gateway.core.own_pages import takes_form
 from gateway.wire.replies import DETAILS
 from tests.control.conftest import StartSite
 from tests.control.harness import Answer, ControlSite, Settings
@@ -245,3 +246,14 @@ def test_the_badges_of_apps_are_readable() -> None:
     colours = re.findall(r"\.tone\d\{background:(#[0-9a-f]{6})\}", STYLE.read_text())
     assert len(colours) == 6
     assert min(contrast("#fff", colour) for colour in colours) >= 4.5
+
+
+async def test_the_data_plane_knows_which_pages_have_forms(site: ControlSite) -> None:
+    """It reads their bodies first, and no others."""
+    router = site.client.app.router
+    posted = {str(each.resource.canonical) for each in router.routes() if each.method == "POST" and each.resource}
+    assert len(posted) == 4
+    assert [path for path in posted if not takes_form("POST", path.replace("{provider}", "sso"))] == []
+    others = ["/_gateway/verify", "/_gateway/me", "/_gateway/oidc/sso/callback", "/_gateway/loginx", "/_gateway/"]
+    assert [path for path in others if takes_form("POST", path)] == []
+    assert not takes_form("GET", "/_gateway/login")

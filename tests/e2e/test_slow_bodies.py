@@ -213,6 +213,20 @@ def test_a_login_that_does_not_come(
     assert Visitor(gateway).get("/_gateway/login").status == 200
 
 
+@pytest.mark.parametrize(("target", "status"), [("verify", 400), ("nothing", 404), ("me", 405)])
+def test_pages_without_forms_wait_for_no_body(
+    start_gateway: StartGateway, upstream: HostileUpstream, target: str, status: int
+) -> None:
+    """They answer by the head, and ask nobody for a body (RFC 9110 §10.1.1)."""
+    gateway = start_gateway(gateway_config(route("app", "/", upstream.url), limits={"body_idle_time": "60s"}))
+    for more in ("", "Expect: 100-continue\r\n"):
+        with gateway.connect() as client:
+            fields = f"Host: {gateway.authority}\r\nContent-Length: 10\r\n{more}"
+            client.send(f"POST /_gateway/{target} HTTP/1.1\r\n{fields}\r\n")
+            answer = client.answer()
+            assert (answer.status, answer.interim) == (status, [])
+
+
 def test_a_login_whose_client_leaves(start_gateway: StartGateway, upstream: HostileUpstream) -> None:
     """What remained of it is no login, and holds nothing."""
     limits = {"upstream_connections": 2, "upstream_wait_time": "100ms"}
@@ -221,7 +235,9 @@ def test_a_login_whose_client_leaves(start_gateway: StartGateway, upstream: Host
     for half in (True, False):
         for _ in range(4):
             with gateway.connect() as client:
-                client.send(head + "username=alice")
+                client.send(head + "username=")
+                time.sleep(0.05)
+                client.send("alice")
                 if half:
                     client.socket.shutdown(socket.SHUT_WR)
                     assert client.answer().status == 400

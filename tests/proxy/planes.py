@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from gateway.assembly import build_plane, make_router
+from gateway.assembly import build_plane, control_route, make_router
 from gateway.core.metrics import Counters
 from gateway.core.programs import Credential, Refused, Verdict
 from gateway.core.refresh import Refreshed
@@ -35,7 +35,7 @@ async def _alone() -> None:
 
 @asynccontextmanager
 async def running_plane(folder: Path, *routes: dict[str, object]) -> AsyncIterator[tuple[DataPlane, int]]:
-    """Run one for the host ``a`` over the given routes; give it and its port."""
+    """Run one for the host ``a`` over the given routes; give it and its port. Behind our own pages is nobody."""
     config = {
         "public_url": "http://a",
         "state_dir": str(folder),
@@ -48,7 +48,7 @@ async def running_plane(folder: Path, *routes: dict[str, object]) -> AsyncIterat
     settings = load_settings(folder / "gateway.yaml", os.environ)
     store = make_store(settings, _alone)
     await store.start()
-    router, loop = make_router(settings, None), asyncio.get_running_loop()
+    router, loop = make_router(settings, control_route(str(folder / "nobody"))), asyncio.get_running_loop()
     made = build_plane(settings, router, store, {}, "", Counters(), None, loop, None, _nobody, _later)
     listener = socket.create_server(("127.0.0.1", 0))
     await made.listen(listener)

@@ -298,4 +298,6 @@ class GatewayProcess:
 
 def _base_environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    # Where the tests have the compiled program, so have the processes that they start.
+    found = {name: os.environ[name] for name in ("PYTHONPATH", "PYTHONSAFEPATH") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(ROOT), **found, "PYTHONUNBUFFERED": "1"}

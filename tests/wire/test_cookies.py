@@ -125,6 +125,8 @@ def test_nothing_of_ours_goes_to_the_upstream(lines: list[bytes]) -> None:
 
 TABLE = [
     ("a=b; __Host-session=v1.x; c=d", "v1.x", "", "a=b; c=d"),
+    ("; __Host-session=v1.x; c=d", "v1.x", "", "c=d"),
+    ("a; __Host-session=v1.x", "v1.x", "", "a"),
     ("__Host-session=v1.x; __Host-session=v1.x", "v1.x", "", ""),
     ("__Host-session=v1.x; __Host-session=v1.y", None, "", ""),
     ("__Host-session=v1.x; __Host-session=v1.y; __Host-session=v1.x", None, "", ""),
