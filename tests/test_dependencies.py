@@ -76,7 +76,7 @@ def third_party(folder: str) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
-    ours = {"gateway", "gateway_verify", "tests", "bench"}
+    ours = {"gateway", "gateway_verify", "tests", "bench", "tools"}
     return found - set(sys.stdlib_module_names) - ours - {"_pytest", "_typeshed"}
 
 
