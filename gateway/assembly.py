@@ -7,9 +7,8 @@ import os
 import ssl
 from collections.abc import Mapping
 
-from gateway.control.form import MAX_BYTES
 from gateway.core.metrics import Counters
-from gateway.core.own_pages import LOGIN_PATH
+from gateway.core.own_pages import FORM_BYTES, LOGIN_PATH
 from gateway.core.policy import Rule
 from gateway.core.programs import Verify
 from gateway.core.refresh import Refresh
@@ -34,7 +33,7 @@ def control_route(socket_path: str) -> Route:
         default=Rule(where="built in", public=True),
         path=GATEWAY_PREFIX,
         websocket=False,
-        max_body=MAX_BYTES,
+        max_body=FORM_BYTES,
         control=True,
     )
 

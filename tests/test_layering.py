@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -215,3 +216,9 @@ def test_no_function_is_too_long() -> None:
                 if lines > FUNCTION_LINES:
                     found.append(f"{file.relative_to(ROOT)}:{node.lineno} {node.name}: {lines} lines")
     assert found == []
+
+
+def test_a_worker_is_small() -> None:
+    """It loads nothing of what only the parent needs: 16 MiB in each of them."""
+    program = "import gateway.worker, sys; print(sorted({'aiohttp', 'argon2', 'pydantic', 'yaml'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True).stdout == b"[]\n"

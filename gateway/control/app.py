@@ -10,7 +10,6 @@ from aiohttp import web
 from aiohttp_session import session_middleware
 
 from gateway.control.admin import make_admin_app
-from gateway.control.form import MAX_BYTES
 from gateway.control.give_back import GivingBack
 from gateway.control.handover import HANDOVER_PATH, START_PATH
 from gateway.control.handover_views import finish_handover, start_handover
@@ -29,6 +28,7 @@ from gateway.control.site import SITE, Site
 from gateway.control.verify import verify
 from gateway.core.own_pages import (
     BACKCHANNEL_LOGOUT,
+    FORM_BYTES,
     LOGIN_PATH,
     LOGOUT_PATH,
     OIDC_PATH,
@@ -57,7 +57,7 @@ ROUTES = (
 def make_control_app(parts: ControlParts) -> web.Application:
     """Return the application behind ``/_gateway``."""
     storage = StoreStorage(parts.store, parts.session_cookie, parts.clock)
-    app = web.Application(middlewares=[answer, session_middleware(storage)], client_max_size=MAX_BYTES)
+    app = web.Application(middlewares=[answer, session_middleware(storage)], client_max_size=FORM_BYTES)
     app[SITE] = Site(parts)
     for method, path, view in ROUTES:
         if method == "GET":

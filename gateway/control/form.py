@@ -10,8 +10,6 @@ from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
-MAX_BYTES = 32 * 1024
-"""Room for the longest password and ``next``, all of it percent-encoded."""
 MAX_FIELDS = 16
 FORM_TYPE = "application/x-www-form-urlencoded"
 

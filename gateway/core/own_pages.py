@@ -14,6 +14,8 @@ VERIFY_PATH: Final = GATEWAY_PREFIX + "/verify"
 OIDC_PATH: Final = GATEWAY_PREFIX + "/oidc"
 BACKCHANNEL_LOGOUT: Final = "/backchannel-logout"
 """What the path ends with where a provider sends its logout tokens."""
+FORM_BYTES: Final = 32 * 1024
+"""Room for the longest password and ``next``, all of it percent-encoded."""
 FORM_PATHS: Final = frozenset({LOGIN_PATH, LOGOUT_PATH, SESSIONS_PATH})
 
 

@@ -59,10 +59,13 @@ class IdentityHeaders:
     def block(self, identity: Identity) -> bytes:
         """Return the same as header lines, each ended by CRLF."""
         written: list[str] = []
-        for name, parts in self._templates:
-            value = encode_value(fill(parts, identity))
-            if value:
-                written += (name, ": ", value, "\r\n")
+        values = [fill(parts, identity) for _, parts in self._templates]
+        # Looked at once: nearly always all of them stand as they are.
+        plain = _is_plain("".join(values))
+        for index, value in enumerate(values):
+            sent = value if plain and value.strip(" ") == value else encode_value(value)
+            if sent:
+                written += (self._templates[index][0], ": ", sent, "\r\n")
         return "".join(written).encode("ascii")
 
 
@@ -119,7 +122,7 @@ def _claim(value: object) -> str:
 def encode_value(value: str) -> str:
     """Return ``value`` as one safe line of ASCII (RFC 2047 §2 for all that is not printable ASCII)."""
     # Decoders find an encoded word anywhere in a value, so one that is there already is encoded again.
-    if value.isascii() and value.isprintable() and "=?" not in value and value.strip(" ") == value:
+    if _is_plain(value) and value.strip(" ") == value:
         return value
     # An encoded word has at most 75 characters: 45 bytes of UTF-8, cut between characters.
     words: list[str] = []
@@ -131,6 +134,10 @@ def encode_value(value: str) -> str:
             piece = b""
         piece += encoded
     return " ".join([*words, _word(piece)])
+
+
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable() and "=?" not in value
 
 
 def _word(piece: bytes) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.control.form import MAX_BYTES
+from gateway.core.own_pages import FORM_BYTES
 from tests.conftest import StartGateway
 from tests.support.gateway import gateway_config, route
 from tests.support.hostile import HostileUpstream
@@ -187,8 +187,8 @@ def test_a_login_that_comes_in_pieces(start_gateway: StartGateway, upstream: Hos
 ODD_LOGINS = {
     "too slow": (FRAMINGS["length"], b"a", 408),
     "too slow, in chunks": (FRAMINGS["chunked"], b"1\r\na\r\n", 408),
-    "too much": (f"Content-Length: {MAX_BYTES + 1}", b"", 413),
-    "too much, in chunks": (FRAMINGS["chunked"], b"%x\r\n%b\r\n" % (MAX_BYTES + 1, b"a" * (MAX_BYTES + 1)), 413),
+    "too much": (f"Content-Length: {FORM_BYTES + 1}", b"", 413),
+    "too much, in chunks": (FRAMINGS["chunked"], b"%x\r\n%b\r\n" % (FORM_BYTES + 1, b"a" * (FORM_BYTES + 1)), 413),
     "no chunk": (FRAMINGS["chunked"], b"x\r\n", 400),
 }
 

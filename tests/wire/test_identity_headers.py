@@ -132,3 +132,11 @@ def test_words_are_short() -> None:
 def test_names_are_normalised() -> None:
     """The names that clients may not send are known without regard to case, and to which signs are in them."""
     assert IdentityHeaders([("X_User.Name", "{user}")], ["X~Token"]).names() == {b"x-user-name", b"x-token"}
+
+
+@given(st.lists(st.text("a=?é \x7f\n,", max_size=4), min_size=3, max_size=3))
+def test_a_block_is_its_pairs(texts: list[str]) -> None:
+    """However the values look beside each other."""
+    identity = Identity(texts[0], email=texts[1], groups=(texts[2],))
+    written = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.pairs(identity))
+    assert HEADERS.block(identity) == written.encode("ascii")
