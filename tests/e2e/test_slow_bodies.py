@@ -156,6 +156,33 @@ def test_login_goes_on_while_others_trickle(
             assert logged_in(gateway, ALICE).get("/x").status == 200
 
 
+SPELLINGS = [
+    "lo%67in", "/login", "./login", "x/../login", "login/", "login;a", "login?x=1", "LOGIN", "logout", "sessions",
+    "oidc/sso/backchannel-logout", "oidc/sso/back%63hannel-logout", "oidc/a%2Fb/backchannel-logout",
+    "oidc/sso/callback", "verify", "me", "", "nothing",
+]  # fmt: skip
+
+
+def test_no_page_and_no_spelling_of_one_gives_a_place_to_who_trickles(
+    start_gateway: StartGateway, upstream: HostileUpstream
+) -> None:
+    """Either the body is read first, or the head is answered without it."""
+    limits = {"body_rate_time": "60s", "upstream_connections": 2, "upstream_wait_time": "100ms"}
+    gateway = start_gateway(gateway_config(route("app", "/", upstream.url), limits=limits))
+    for method, spelling in [*(("POST", each) for each in SPELLINGS), ("GET", "login"), ("PUT", "login")]:
+        head = (
+            f"{method} /_gateway/{spelling} HTTP/1.1\r\nHost: {gateway.authority}\r\nContent-Length: 8000\r\n{FORM}\r\n"
+        )
+        with many_sockets(gateway.port, 4) as slow:
+            for connection in slow:
+                connection.sendall(head.encode())
+            time.sleep(0.2)
+            for connection in slow:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"a")
+            assert Visitor(gateway).get("/_gateway/login").status == 200, (method, spelling)
+
+
 @pytest.mark.parametrize("framing", LOGIN_FRAMINGS)
 def test_a_login_that_comes_in_pieces(start_gateway: StartGateway, upstream: HostileUpstream, framing: str) -> None:
     """It is what it is in one piece, and what follows it is the next request."""
