@@ -102,13 +102,16 @@ class Answering:
             extra = self._challenges()
         return self._answer(refused.status, extra)
 
-    def _failed(self, status: int, detail: str) -> bool:
+    def _failed(self, status: int, detail: str, reason: str = "") -> bool:
         """Answer a fault, or cut the connection if an answer has begun."""
         self.error = self.error or detail
         if self.answered:
             self.client.abort()
             return False
-        return self._answer(status, RETRY_AFTER if status == 503 else (), close=status < 500)
+        extra = RETRY_AFTER if status == 503 else ()
+        if reason:
+            extra = (*extra, b"X-Gateway-Reason: " + reason.encode("ascii"))
+        return self._answer(status, extra, close=status < 500)
 
     def _upstream_failed(self, error: UpstreamError) -> bool:
         """Count and answer an upstream's fault; an answer that was begun is cut, never completed."""

@@ -187,6 +187,7 @@ class Builder:
             programs=tuple(route.programs),
             title=route.title,
             audience=self._audience(route),
+            service_worker=route.service_worker,
         )
 
     def _decided_by(self, path: KeyPath, given: set[str]) -> str:

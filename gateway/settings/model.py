@@ -267,6 +267,8 @@ class RoutePart(Part):
     """Who vouches for programs here: ``basic``, ``api-key``, and ids of programs.bearer and programs.introspection."""
     store_grace: f.Grace | None = None
     """How long known sessions go on here while the store does not answer; null leaves it to ``session.grace``."""
+    service_worker: f.Switch = False
+    """Whether the app's service workers may take in the login page, on the host of ``public_url``."""
 
 
 class LogPart(Part):

@@ -28,6 +28,7 @@ from gateway.wire.headers import (
     LineType,
     MaxForwardsLine,
     NotedLine,
+    RewrittenLine,
     SetCookieLine,
     TransferEncodingLine,
     UpgradeLine,
@@ -107,6 +108,7 @@ REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
     b"forwarded": ForwardedLine,
     b"via": NotedLine,
     b"traceparent": NotedLine,
+    b"service-worker": NotedLine,
 }
 
 REQUEST_PREFIXES: Final = (*TRUSTED_PREFIXES, b"x-forwarded-")
@@ -132,6 +134,7 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"x-reproxy-url": DroppedLine,
     b"server": DroppedLine,
     b"x-powered-by": DroppedLine,
+    b"service-worker-allowed": RewrittenLine,
 }
 ANSWER_PREFIXES: Final = (b"x-accel-",)
 

@@ -54,6 +54,8 @@ class MessageHead:
     forwarded: tuple[HeaderLine, ...] = ()
     has_date = False
     content_type = b""
+    is_script = False
+    """Whether a response is JavaScript, by its Content-Type."""
     unusual = False
     """Whether a request has a body, an expectation, an upgrade or hops: what a plain GET has not."""
 
