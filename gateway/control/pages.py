@@ -171,6 +171,8 @@ class LoginPage:
     """Why it does, in a sentence."""
     elsewhere: str = ""
     """Where one signs in, if it is not here: then the page has a link in place of the form."""
+    ambiguous: bool = False
+    """Whether two session cookies came, of which none counts: then the page offers to remove them."""
 
     def render(self) -> str:
         """Return the page."""

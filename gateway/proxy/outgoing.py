@@ -34,6 +34,8 @@ def request_head(
     route = plan.route
     if route.control:
         added = _for_control(client, head, opened)
+        if cookies.ambiguous:
+            added += b"X-Gateway-Session-Cookies: ambiguous\r\n"
         cookie = cookies.kept
     else:
         added = _forwarded(client, head) + plan.prefix

@@ -27,7 +27,7 @@ from gateway.proxy.refreshing import Logins, ask_nobody
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened, SessionStore
-from gateway.wire.cookies import CookiePicker
+from gateway.wire.cookies import CookiePicker, PickedCookies
 from gateway.wire.head import AnswerParser, RequestParser
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
@@ -39,6 +39,8 @@ RESERVED_DESCRIPTORS: Final = 48
 BULK_BYTES: Final = 512 * 1024
 """As much of a large body as is read at once; with half of it, upstream and client are woken a third more often."""
 CONTROL_ROUTE: Final = "gateway"
+TELL_COOKIES_EVERY: Final = 60.0
+"""Seconds between two warnings about session cookies that are ambiguous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,6 @@ class PlaneParts:
     memory: int = 10_000
     """How many of those are remembered."""
     wall_clock: Callable[[], float] = time.time
-    own_cookies: tuple[str, ...] = ("gateway_", "__Host-gateway_", "__Secure-gateway_")
     counters: Counters = field(default_factory=Counters)
     tokens: TokenLines | None = None
     """Makes the signed identity tokens, where routes want them."""
@@ -123,7 +124,7 @@ class Plane:
         self.trusted = parts.trusted
         self.limits = parts.limits
         self.counters = parts.counters
-        self.picker = CookiePicker(parts.session_cookie.full_name, parts.own_cookies)
+        self.picker = CookiePicker(parts.session_cookie)
         self.requests = RequestParser(parts.limits, parts.identity.names())
         self.pseudonym = b"gateway-" + parts.random(4).hex().encode("ascii")
         self.now = loop.time()
@@ -135,6 +136,7 @@ class Plane:
         self.wall = parts.wall_clock()
         """Seconds since the epoch, as of the last sweep."""
         self.draining = False
+        self._cookies_told = 0.0
         self._parts = parts
         self.clock = Clock()
         self.http_date = self.clock.http_date(self.wall)
@@ -198,6 +200,17 @@ class Plane:
         return self.now + LATE + seconds
 
     # Sessions
+
+    def settle_cookies(self, cookies: PickedCookies, host: str) -> None:
+        """Find out which of several tokens is ours; two of ours are none, which is logged once a minute."""
+        cookies.settle([token for token in cookies.candidates if self.store.is_ours(token, host)])
+        if cookies.ambiguous and self._cookies_told <= self.now:
+            self._cookies_told = self.now + TELL_COOKIES_EVERY
+            self.log.warning(
+                "two different session cookies of this gateway came with one request to %s, so neither counts: is there "
+                "another gateway with the same keys and the same session.cookie.name, or was session.cookie.domain changed?",
+                host,
+            )
 
     def renew(self, opened: Opened) -> None:
         """Write a session anew, beside the request, if nobody has done so since it was due."""

@@ -261,7 +261,7 @@ PassedHeader = Annotated[str, PlainValidator(headers.passed_header_name), WithJs
 AnswerHeader = Annotated[str, PlainValidator(headers.answer_header_name), WithJsonSchema(_text(headers.NAME_PATTERN))]
 HeaderValue = Annotated[str, PlainValidator(headers.header_value), WithJsonSchema(_text())]
 Template = Annotated[str, PlainValidator(headers.template), WithJsonSchema(_text("", "{user}", "{claims.employee_id}"))]
-CookieName = Annotated[str, PlainValidator(cookie_name), WithJsonSchema(_text("", "session"))]
+CookieName = Annotated[str, PlainValidator(cookie_name), WithJsonSchema(_text("", "gateway_session"))]
 SessionStore = Annotated[
     str | RedisAddress,
     PlainValidator(store_url.session_store),

@@ -32,8 +32,8 @@ class TlsPart(Part):
 class CookiePart(Part):
     """How the session cookie is written."""
 
-    name: f.CookieName = "session"
-    """Its name. On https without a domain ``__Host-`` is put in front, with one ``__Secure-``."""
+    name: f.CookieName = "gateway_session"
+    """Its name, which no app behind the gateway may have for a cookie of its own. On https without a domain ``__Host-`` is put in front, with one ``__Secure-``."""
     domain: f.CookieDomain | None = None
     """A domain whose hosts share one login, as ``example.com``; null keeps each host to itself."""
     path: f.UrlPath = "/"

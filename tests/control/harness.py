@@ -246,7 +246,7 @@ class Browser:
         self.agent = agent
         self.cookies: dict[str, str] = {}
         cookie = site.settings.cookie
-        self._picker = CookiePicker(cookie.full_name, ("gateway_", "__Host-gateway_"))
+        self._picker = CookiePicker(cookie)
 
     async def get(self, path: str, headers: Mapping[str, str] = PAGE) -> Answer:
         return await self.send("GET", path, headers)
