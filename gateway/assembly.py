@@ -85,6 +85,7 @@ def build_plane(
         tokens=mint,
         verify=verify,
         memory=settings.memory,
+        websocket_activity=settings.websocket_activity,
         refresh=refresh,
         refresh_graces={provider.id: provider.refresh_grace for provider in settings.providers},
     )

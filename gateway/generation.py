@@ -100,7 +100,7 @@ class Generation:
             await ended(None)
 
         server_tls(settings)
-        self.store = make_store(settings, announce)
+        self.store = make_store(settings, announce, shared.last_seen)
         self._socket_path = str(shared.private / f"control-{next(_numbers)}.sock")
         self._throttle = make_throttle(settings)
         self._handovers = make_handovers(settings, shared.handovers)
@@ -130,7 +130,9 @@ class Generation:
             log = shared.access_log(settings)
             self.planes = OnePlane(start, self.store, log, shared.ended, self._verifier.verify, self.refresh)
         else:
-            self.planes = Workers(start, settings.workers, ended, shared.ended, self._verifier.verify, self.refresh)
+            self.planes = Workers(
+                start, settings.workers, ended, shared.ended, self._verifier.verify, self.refresh, shared.last_seen
+            )
 
     def _sign(self, keys: Keys) -> None:
         """Sign with these keys here, as in the answers to forward-auth, and in the data planes."""

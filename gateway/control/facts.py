@@ -18,7 +18,7 @@ from gateway.core.policy import Address
 
 SESSION_HEADER = "X-Gateway-Session"
 SESSION_COOKIES_HEADER = "X-Gateway-Session-Cookies"
-"""Says ``ambiguous`` where the browser sent two session cookies that are both the gateway's own, so that none counts."""
+"""Says ``ambiguous`` where two session cookies came that are both the gateway's own, so that none counts."""
 ORIGINAL_METHOD = "X-Gateway-Original-Method"
 ORIGINAL_HOST = "X-Gateway-Original-Host"
 ORIGINAL_URI = "X-Gateway-Original-Uri"

@@ -97,7 +97,7 @@ class StoreStorage(AbstractStorage):
             if old is not None:
                 await self._store.revoke(old)
             # A session that is over may still lie in as many cookies as there can be.
-            cookies = self._cookie.clear(held or _parts(self._cookie.budget)) + self._others_removed(request)
+            cookies = self._others_removed(request) + self._cookie.clear(held or _parts(self._cookie.budget))
         for cookie in cookies:
             response.headers.add(hdrs.SET_COOKIE, cookie)
 
@@ -111,7 +111,7 @@ class StoreStorage(AbstractStorage):
         now = self._clock()
         max_age = max(0, int(new.expires - now)) if new.remembered else None
         cookies = self._cookie.set(opened.token, max_age=max_age, now=now)
-        return cookies + self._cookie.clear(held)[len(cookies) :] + self._others_removed(request)
+        return self._others_removed(request) + cookies + self._cookie.clear(held)[len(cookies) :]
 
     def _others_removed(self, request: web.Request) -> list[str]:
         """Return the removal of cookies of the same name that browsers keep beside ours, for another domain.

@@ -44,6 +44,8 @@ class Route:
     control: bool = False
     """The gateway's own pages: they get the session and may set its cookie."""
     title: str = ""
+    cache_as_is: bool = False
+    """Whether responses that say nothing about caches stay so where somebody has a session."""
     audience: str = ""
     """Whom the signed identity token is for; empty where none is sent."""
 

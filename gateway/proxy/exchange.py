@@ -26,6 +26,7 @@ from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened
 from gateway.wire import websocket
+from gateway.wire.caching import PRIVATE
 from gateway.wire.cookies import PickedCookies
 from gateway.wire.forward import AnswerFraming, answer_head, foreign_cookies, informational_head
 from gateway.wire.framing import UntilClose
@@ -324,8 +325,11 @@ class Exchange(Answering):
         cookies, opened = answer.set_cookies, self.opened
         if cookies and not plan.route.control:
             cookies = foreign_cookies(answer, self.plane.picker)
-        if opened is not None and opened.renewed is not None:
-            cookies += self.plane.renewed_cookies(opened)
+        if opened is not None:
+            if opened.renewed is not None:
+                cookies += self.plane.owed_cookies(opened, answer, plan)
+            if not answer.caching and plan.makes_private and answer.status != 304:
+                answer.lines.append(PRIVATE)
         return cookies
 
     async def _stream(
@@ -350,7 +354,7 @@ class Exchange(Answering):
         )
         try:
             if not relay.start(data) and relay.finished is not None:
-                self._watch(plan, rule)
+                self._watch(plan, rule, ends_when_idle=events)
                 await relay.finished
         finally:
             # Where the coding is broken from the start, nothing was written: that can still be told.
@@ -358,12 +362,15 @@ class Exchange(Answering):
             self.sent = relay.sent
         return not relay.surplus and not isinstance(body, UntilClose)
 
-    def _watch(self, plan: RoutePlan, rule: Rule) -> None:
+    def _watch(self, plan: RoutePlan, rule: Rule, *, ends_when_idle: bool) -> None:
         """Let the sweep end what stays open once its session is over, or may have it no more."""
         client, opened = self.client, self.opened
         if opened is not None:
             address = outgoing.client_address(client, self.head) if rule.allow.networks else None
-            client.watched = Watched(opened, self.presented, plan.route.store_grace, rule, self.head.method, address)
+            grace = plan.route.store_grace
+            client.watched = Watched(
+                opened, self.presented, grace, rule, self.head.method, address, ends_when_idle=ends_when_idle
+            )
 
     async def _tunnel(self, plan: RoutePlan, rule: Rule, upstream: UpstreamConn, answer: AnswerHead) -> bool:
         """Join the two connections until one closes. Raises UpstreamError for a 101 that must not be."""
@@ -381,7 +388,7 @@ class Exchange(Answering):
         upstream.pool.detach()
         self.client.upstream = None
         plane.counters.tunnels += 1
-        self._watch(plan, rule)
+        self._watch(plan, rule, ends_when_idle=True)
         try:
             tunnel.start(websocket.switching_head(answer, self._cookies(plan, answer)))
             await tunnel.finished

@@ -31,8 +31,20 @@ class RoutePlan:
     """A route, ready to serve."""
 
     __slots__ = (
-        "_balancer", "_identity", "_tokens", "accepts", "counters", "drop_headers", "edits", "max_body", "name",
-        "pools", "prefix", "route", "set_headers",
+        "_balancer",
+        "_identity",
+        "_tokens",
+        "accepts",
+        "counters",
+        "drop_headers",
+        "edits",
+        "makes_private",
+        "max_body",
+        "name",
+        "pools",
+        "prefix",
+        "route",
+        "set_headers",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +70,8 @@ class RoutePlan:
         """Whether the route changes the client's header lines."""
         prefix = route.path.rstrip("/")
         self.prefix = f"X-Forwarded-Prefix: {prefix}\r\n".encode("ascii") if route.strip_prefix and prefix else b""
+        self.makes_private = not (route.cache_as_is or route.control)
+        """Whether responses that say nothing about caches become private where there is a session."""
         self._identity = identity
         self._tokens = tokens if route.audience else None
         self._balancer = RoundRobin()

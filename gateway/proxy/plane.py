@@ -27,8 +27,9 @@ from gateway.proxy.refreshing import Logins, ask_nobody
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened, SessionStore
+from gateway.wire.caching import PRIVATE, SAYS, is_closed, is_for_shared, make_private
 from gateway.wire.cookies import CookiePicker, PickedCookies
-from gateway.wire.head import AnswerParser, RequestParser
+from gateway.wire.head import AnswerHead, AnswerParser, RequestParser
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
@@ -39,6 +40,8 @@ RESERVED_DESCRIPTORS: Final = 48
 BULK_BYTES: Final = 512 * 1024
 """As much of a large body as is read at once; with half of it, upstream and client are woken a third more often."""
 CONTROL_ROUTE: Final = "gateway"
+OWED_AT_MOST: Final = 0.25
+"""Part of the idle time."""
 TELL_COOKIES_EVERY: Final = 60.0
 """Seconds between two warnings about session cookies that are ambiguous."""
 
@@ -68,6 +71,8 @@ class PlaneParts:
     counters: Counters = field(default_factory=Counters)
     tokens: TokenLines | None = None
     """Makes the signed identity tokens, where routes want them."""
+    websocket_activity: bool = True
+    """Whether messages from a browser over a WebSocket count as use of its session."""
     refresh: Refresh = ask_nobody
     """Who is asked about sessions whose providers are to be asked again."""
     refresh_graces: Mapping[str, float] = field(default_factory=dict)
@@ -146,6 +151,9 @@ class Plane:
         self.uploading: set[Uploading] = set()
         """Those whose request body did not come with its head; who is done is found out by the sweep."""
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
+        self.websocket_activity = parts.websocket_activity
+        self.longest_owed = parts.lifetimes.idle * OWED_AT_MOST
+        """Seconds for which a renewed session waits for a response that may carry its cookie."""
         self._renewals: set[asyncio.Task[None]] = set()
         self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
         self.logins = Logins(parts.refresh, parts.refresh_graces, parts.store, parts.wall_clock, loop)
@@ -207,31 +215,53 @@ class Plane:
         if cookies.ambiguous and self._cookies_told <= self.now:
             self._cookies_told = self.now + TELL_COOKIES_EVERY
             self.log.warning(
-                "two different session cookies of this gateway came with one request to %s, so neither counts: is there "
-                "another gateway with the same keys and the same session.cookie.name, or was session.cookie.domain changed?",
+                "two different session cookies of this gateway came with one request to %s, so neither counts: is "
+                "there another gateway with these keys and this session.cookie.name, or was its domain changed?",
                 host,
             )
 
     def renew(self, opened: Opened) -> None:
-        """Write a session anew, beside the request, if nobody has done so since it was due."""
+        """Write a session anew as used now, beside the request, if nobody has done so since it was due."""
         latest = opened.latest()
         if latest.renewing or latest.renew_at > self.wall:
             return
         latest.renewing = True
-        task = self.loop.create_task(self._renew(latest), name="renew")
+        task = self.loop.create_task(self._renew(opened, latest), name="renew")
         self._renewals.add(task)
         task.add_done_callback(self._renewals.discard)
 
-    async def _renew(self, opened: Opened) -> None:
+    async def _renew(self, known: Opened, opened: Opened) -> None:
+        """Renew ``opened``, the newest state of what a token in use is known as."""
         try:
             saved = await self.store.save(opened.session.touched(self.wall), opened.token)
             if opened.renewed is None:
                 # Else it was refreshed meanwhile, and this is what it was before.
                 opened.renewed = saved
+                # What lies between is skipped: a browser may go on with its token for very many renewals.
+                known.renewed = saved
+                known.owed_since = known.owed_since or self.wall
         except SessionError as error:
             self.log.warning("a session could not be renewed: %s", error)
         finally:
             opened.renewing = False
+
+    def owed_cookies(self, opened: Opened, answer: AnswerHead, plan: RoutePlan) -> tuple[bytes, ...]:
+        """Return the Set-Cookie values for a session that was written anew, if a response may carry them.
+
+        No shared cache may store it then: a response that is meant for one goes without, for as long as the cookie
+        can wait, and is made private after that.
+        """
+        cookies = self.renewed_cookies(opened)
+        if not cookies or answer.status == 101 or is_closed(answer.caching):
+            return cookies
+        if self.wall - opened.owed_since >= self.longest_owed:
+            answer.lines = make_private(answer.lines)
+        elif plan.makes_private and answer.status != 304 and not is_for_shared(answer.caching):
+            answer.lines.append(PRIVATE)
+        else:
+            return ()
+        answer.caching |= SAYS
+        return cookies
 
     def renewed_cookies(self, opened: Opened) -> tuple[bytes, ...]:
         """Return the Set-Cookie values for a session that was written anew."""

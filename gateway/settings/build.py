@@ -65,6 +65,7 @@ class Builder:
             grace=config.session.grace,
             session_cookie=self._cookie(),
             memory=config.session.memory,
+            websocket_activity=config.session.websocket_activity,
             workers=config.workers or usable_cores(),
             providers=self._providers(),
             issuers=self._issuers(),
@@ -187,6 +188,7 @@ class Builder:
             programs=tuple(route.programs),
             title=route.title,
             audience=self._audience(route),
+            cache_as_is=route.cache == "as-is",
         )
 
     def _decided_by(self, path: KeyPath, given: set[str]) -> str:

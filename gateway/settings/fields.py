@@ -210,6 +210,7 @@ RouteToken = Annotated[
     WithJsonSchema({"anyOf": [{"type": "boolean"}, _text("", "https://wiki.example.com")]}),
 ]
 EncodedSlashes = Annotated[str, PlainValidator(word("reject", "pass")), WithJsonSchema({"enum": ["reject", "pass"]})]
+RouteCache = Annotated[str, PlainValidator(word("private", "as-is")), WithJsonSchema({"enum": ["private", "as-is"]})]
 
 RouteName = Annotated[str, PlainValidator(values.route_name), WithJsonSchema(_text(values.NAME_PATTERN, "wiki"))]
 UserName = Annotated[str, PlainValidator(values.user_name), WithJsonSchema(_text())]

@@ -67,6 +67,8 @@ class Settings:
     session_cookie: CookiePolicy
     memory: int
     """Opened sessions kept in memory, by each worker."""
+    websocket_activity: bool
+    """Whether messages that come over a WebSocket count as use of its session."""
     workers: int
     """Processes that proxy."""
     users_file: Path | None

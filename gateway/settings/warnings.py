@@ -56,8 +56,8 @@ KNOWN_COOKIES = {
     "rack.session": "Rack's", "_session_id": "Rails'", "ci_session": "CodeIgniter's", "cakephp": "CakePHP's",
     "asp.net_sessionid": "ASP.NET's", ".aspnetcore.session": "ASP.NET Core's", ".aspnetcore.cookies": "ASP.NET Core's",
     "beaker.session.id": "Beaker's", "session_id": "Odoo's", "koa.sess": "Koa's", "play_session": "Play's",
-    "grafana_session": "Grafana's", "i_like_gitea": "Gitea's", "zbx_session": "Zabbix's", "aiohttp_session": "aiohttp's",
-    "_oauth2_proxy": "oauth2-proxy's", "authelia_session": "Authelia's",
+    "grafana_session": "Grafana's", "i_like_gitea": "Gitea's", "zbx_session": "Zabbix's",
+    "aiohttp_session": "aiohttp-session's", "_oauth2_proxy": "oauth2-proxy's", "authelia_session": "Authelia's",
 }  # fmt: skip
 """Names of cookies, in lower case, that apps use by default: an app behind the gateway would lose its own."""
 
@@ -66,7 +66,7 @@ def warn_cookie_name(draft: ConfigDraft) -> Iterator[Found]:
     """Name a session cookie that takes the name of a framework's own."""
     whose = KNOWN_COOKIES.get(draft.config.session.cookie.name.lower())
     if whose is not None:
-        text = f"is {whose} own name for a cookie, which such an app could lose here; leave this out, or choose another"
+        text = f"is {whose} own name for a cookie, which such an app could lose here; leave it out or choose another"
         yield Found(("session", "cookie", "name"), text)
 
 

@@ -37,7 +37,7 @@ class PickedCookies:
         """Whether several of them are ours, so that none counts."""
 
     def settle(self, ours: Sequence[str]) -> None:
-        """Take the candidate that is the gateway's own, of whichever age; where two are, none counts (cookie tossing)."""
+        """Take the candidate that is the gateway's own, expired or not; of two, none counts (cookie tossing)."""
         self.token = ours[0] if len(ours) == 1 else None
         self.ambiguous = len(ours) > 1
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.core.limits import Limits
 from gateway.wire.blocks import COOKIE_START, KnownBlocks, split_cookie
+from gateway.wire.caching import CACHE_FIELDS, TARGETED_FIELDS, CacheControlLine, CachingLine, TargetedCacheLine
 from gateway.wire.grammar import FIELD_VALUE, OWS, BadSyntax, consists_of, is_token, only
 from gateway.wire.headers import (
     AuthorizationLine,
@@ -120,6 +121,10 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"set-cookie": SetCookieLine,
     b"date": DateLine,
     b"content-type": ContentTypeLine,
+    b"cache-control": CacheControlLine,
+    b"expires": CachingLine,
+    b"pragma": CachingLine,
+    **dict.fromkeys(TARGETED_FIELDS, TargetedCacheLine),
     b"proxy-connection": DroppedLine,
     b"proxy-authenticate": DroppedLine,
     b"keep-alive": DroppedLine,
@@ -286,6 +291,8 @@ class AnswerParser:
                 plain.append(line)
             else:
                 entry.apply(head)
+        if head.nominated:
+            head.nominated -= CACHE_FIELDS
         if head.chunked and (head.content_length is not None or not minor):
             raise BadSyntax("an answer with Transfer-Encoding and Content-Length or in HTTP/1.0")
         return head

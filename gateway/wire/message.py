@@ -54,6 +54,8 @@ class MessageHead:
     forwarded: tuple[HeaderLine, ...] = ()
     has_date = False
     content_type = b""
+    caching = 0
+    """What a response says about caches: see `wire.caching`."""
     unusual = False
     """Whether a request has a body, an expectation, an upgrade or hops: what a plain GET has not."""
 

@@ -197,8 +197,9 @@ def test_a_split_token_comes_back(text: str, random: Random) -> None:
 
 CLAIMED = [NAME, f"{NAME}_1", f"{NAME}_2", HELPER, TRANSFER, "__Host-gateway_logins", "__Host-gateway_handed_over"]
 FREE = [
-    "session", "gateway_session", "gateway_session_1", "__Secure-gateway_session", "__host-gateway_session", f"{NAME}_0",
-    f"{NAME}_3", f"{NAME}_01", f"{NAME}s", "gateway_browser", "__Host-gateway_csrf", "__Host-gateway_handover_",
+    "session", "gateway_session", "gateway_session_1", "__Secure-gateway_session", "__host-gateway_session",
+    f"{NAME}_0", f"{NAME}_3", f"{NAME}_01", f"{NAME}s", "gateway_browser", "__Host-gateway_csrf",
+    "__Host-gateway_handover_",
     f"{TRANSFER}0", TRANSFER.upper(), "gateway", "", "__Host-", "__Host-other",
 ]  # fmt: skip
 
