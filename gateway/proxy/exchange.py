@@ -59,9 +59,7 @@ class Exchange(Answering):
             if head.method in ("TRACE", "OPTIONS") and (status := outgoing.own_method_answer(head)):
                 return self._answer(status)
             plan, rule = self._route()
-            cookies = plane.picker.pick(head.cookie_lines)
-            if cookies.candidates:
-                plane.settle_cookies(cookies, head.host)
+            cookies = plane.pick_cookies(head)
             if head.credentials and plan.accepts is not None and (presented := self._credential(plan, plan.accepts)):
                 self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
             elif cookies.token is not None:

@@ -29,7 +29,7 @@ from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened, SessionStore
 from gateway.wire.caching import PRIVATE, SAYS, is_closed, is_for_shared, make_private
 from gateway.wire.cookies import CookiePicker, PickedCookies
-from gateway.wire.head import AnswerHead, AnswerParser, RequestParser
+from gateway.wire.head import AnswerHead, AnswerParser, RequestHead, RequestParser
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
@@ -209,8 +209,14 @@ class Plane:
 
     # Sessions
 
-    def settle_cookies(self, cookies: PickedCookies, host: str) -> None:
-        """Find out which of several tokens is ours; two of ours are none, which is logged once a minute."""
+    def pick_cookies(self, head: RequestHead) -> PickedCookies:
+        """Return the cookies of a request, with the one token that is ours; two of ours are none, which is logged."""
+        cookies = self.picker.pick(head.cookie_lines)
+        if cookies.candidates:
+            self._settle(cookies, head.host)
+        return cookies
+
+    def _settle(self, cookies: PickedCookies, host: str) -> None:
         cookies.settle([token for token in cookies.candidates if self.store.is_ours(token, host)])
         if cookies.ambiguous and self._cookies_told <= self.now:
             self._cookies_told = self.now + TELL_COOKIES_EVERY
