@@ -86,6 +86,7 @@ def build_plane(
         verify=verify,
         memory=settings.memory,
         refresh=refresh,
+        askers=settings.forward_auth,
         refresh_graces={provider.id: provider.refresh_grace for provider in settings.providers},
     )
     try:

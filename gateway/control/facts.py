@@ -17,9 +17,6 @@ from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 
 SESSION_HEADER = "X-Gateway-Session"
-ORIGINAL_METHOD = "X-Gateway-Original-Method"
-ORIGINAL_HOST = "X-Gateway-Original-Host"
-ORIGINAL_URI = "X-Gateway-Original-Uri"
 
 REMEMBER = "remember"
 """The parameter of an address, and the field of the login form, by which somebody chooses to be remembered."""

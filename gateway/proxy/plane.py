@@ -20,6 +20,7 @@ from gateway.core.route import Router
 from gateway.core.session import Lifetimes
 from gateway.errors import SessionError
 from gateway.proxy.credentials import Credentials, verify_nothing
+from gateway.proxy.forward_auth import Askers
 from gateway.proxy.plan import RoutePlan, TokenLines
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.record import Clock, LineWriter
@@ -71,6 +72,8 @@ class PlaneParts:
     """Who is asked about sessions whose providers are to be asked again."""
     refresh_graces: Mapping[str, float] = field(default_factory=dict)
     """By provider, for how many seconds sessions go on without that after their access token's end."""
+    askers: TrustedProxies = field(default_factory=TrustedProxies)
+    """Which proxies may ask by forward auth; nobody where it is not configured."""
 
 
 class Uploading(Protocol):
@@ -121,6 +124,7 @@ class Plane:
         self.answers = parts.answers
         self.login_page = parts.login_page
         self.trusted = parts.trusted
+        self.askers = Askers(parts.askers, parts.trusted, self.log)
         self.limits = parts.limits
         self.counters = parts.counters
         self.picker = CookiePicker(parts.session_cookie.full_name, parts.own_cookies)
