@@ -87,6 +87,7 @@ def build_plane(
         memory=settings.memory,
         websocket_activity=settings.websocket_activity,
         refresh=refresh,
+        askers=settings.forward_auth,
         refresh_graces={provider.id: provider.refresh_grace for provider in settings.providers},
     )
     try:

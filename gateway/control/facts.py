@@ -19,9 +19,6 @@ from gateway.core.policy import Address
 SESSION_HEADER = "X-Gateway-Session"
 SESSION_COOKIES_HEADER = "X-Gateway-Session-Cookies"
 """Says ``ambiguous`` where two session cookies came that are both the gateway's own, so that none counts."""
-ORIGINAL_METHOD = "X-Gateway-Original-Method"
-ORIGINAL_HOST = "X-Gateway-Original-Host"
-ORIGINAL_URI = "X-Gateway-Original-Uri"
 
 REMEMBER = "remember"
 """The parameter of an address, and the field of the login form, by which somebody chooses to be remembered."""

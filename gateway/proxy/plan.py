@@ -31,20 +31,8 @@ class RoutePlan:
     """A route, ready to serve."""
 
     __slots__ = (
-        "_balancer",
-        "_identity",
-        "_tokens",
-        "accepts",
-        "counters",
-        "drop_headers",
-        "edits",
-        "makes_private",
-        "max_body",
-        "name",
-        "pools",
-        "prefix",
-        "route",
-        "set_headers",
+        "_asked", "_balancer", "_empty", "_identity", "_tokens", "accepts", "counters", "drop_headers", "edits",
+        "makes_private", "max_body", "name", "pools", "prefix", "route", "set_headers",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +63,9 @@ class RoutePlan:
         self._identity = identity
         self._tokens = tokens if route.audience else None
         self._balancer = RoundRobin()
+        self._asked = "?" + route.name
+        """What a session's lines for those who ask are found by among the prepared ones."""
+        self._empty = identity.empty_block()
 
     def identity_block(self, opened: Opened, now: float) -> bytes:
         """Return the identity header lines for a session, made once per session, or per token.
@@ -92,6 +83,27 @@ class RoutePlan:
         if block is None or block.stale_at <= now:
             token, stale_at = self._tokens.line(opened.session, self.route.audience, now)
             block = opened.headers[self.name] = Prepared(lines + token, stale_at)
+        return block.data
+
+    def whole_identity(self, opened: Opened | None, now: float) -> bytes:
+        """Return every configured identity header, empty where there is nothing to say, for a proxy that asks.
+
+        Made once per session, or per token. Raises StoreUnavailable as `identity_block` does.
+        """
+        if opened is None:
+            return self._empty
+        prepared = opened.headers
+        if prepared is None:
+            prepared = opened.headers = {}
+        block = prepared.get(self._asked)
+        if block is None or block.stale_at <= now:
+            lines = self._identity.block(opened.session.identity, whole=True)
+            if self._tokens is None:
+                block = Prepared(lines + self._identity.no_token)
+            else:
+                token, stale_at = self._tokens.line(opened.session, self.route.audience, now)
+                block = Prepared(lines + token, stale_at)
+            prepared[self._asked] = block
         return block.data
 
     def pools_in_turn(self, now: float) -> Sequence[UpstreamPool]:

@@ -20,6 +20,7 @@ from gateway.core.route import Router
 from gateway.core.session import Lifetimes
 from gateway.errors import SessionError
 from gateway.proxy.credentials import Credentials, verify_nothing
+from gateway.proxy.forward_auth import Askers
 from gateway.proxy.plan import RoutePlan, TokenLines
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.record import Clock, LineWriter
@@ -41,7 +42,7 @@ BULK_BYTES: Final = 512 * 1024
 """As much of a large body as is read at once; with half of it, upstream and client are woken a third more often."""
 CONTROL_ROUTE: Final = "gateway"
 OWED_AT_MOST: Final = 0.25
-"""Part of the idle time."""
+"""Part of the idle time for which a renewed session waits for a response that may carry its cookie."""
 TELL_COOKIES_EVERY: Final = 60.0
 """Seconds between two warnings about session cookies that are ambiguous."""
 
@@ -77,6 +78,8 @@ class PlaneParts:
     """Who is asked about sessions whose providers are to be asked again."""
     refresh_graces: Mapping[str, float] = field(default_factory=dict)
     """By provider, for how many seconds sessions go on without that after their access token's end."""
+    askers: TrustedProxies = field(default_factory=TrustedProxies)
+    """Which proxies may ask by forward auth; nobody where it is not configured."""
 
 
 class Uploading(Protocol):
@@ -127,6 +130,7 @@ class Plane:
         self.answers = parts.answers
         self.login_page = parts.login_page
         self.trusted = parts.trusted
+        self.askers = Askers(parts.askers, parts.trusted, self.log)
         self.limits = parts.limits
         self.counters = parts.counters
         self.picker = CookiePicker(parts.session_cookie)
@@ -152,8 +156,6 @@ class Plane:
         """Those whose request body did not come with its head; who is done is found out by the sweep."""
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
         self.websocket_activity = parts.websocket_activity
-        self.longest_owed = parts.lifetimes.idle * OWED_AT_MOST
-        """Seconds for which a renewed session waits for a response that may carry its cookie."""
         self._renewals: set[asyncio.Task[None]] = set()
         self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
         self.logins = Logins(parts.refresh, parts.refresh_graces, parts.store, parts.wall_clock, loop)
@@ -260,7 +262,7 @@ class Plane:
         cookies = self.renewed_cookies(opened)
         if not cookies or answer.status == 101 or is_closed(answer.caching):
             return cookies
-        if self.wall - opened.owed_since >= self.longest_owed:
+        if self.wall - opened.owed_since >= self._parts.lifetimes.idle * OWED_AT_MOST:
             answer.lines = make_private(answer.lines)
         elif plan.makes_private and answer.status != 304 and not is_for_shared(answer.caching):
             answer.lines.append(PRIVATE)

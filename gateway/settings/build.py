@@ -77,6 +77,7 @@ class Builder:
             routes=tuple(self._route(index, route) for index, route in enumerate(config.routes)),
             limits=Limits(**{limit.name: getattr(config.limits, limit.name) for limit in fields(Limits)}),
             log=LogTargets(self._log(config.log.access), self._log(config.log.audit), config.log.level),
+            forward_auth=TrustedProxies(config.forward_auth.networks if config.forward_auth else ()),
             warnings=tuple(warnings),
             marks={key_text(path): self._document.place(mark) for path, mark in self._document.values.items()},
         )

@@ -12,6 +12,7 @@ from gateway.core.header_name import normalised_text
 from gateway.core.token_policy import LONGEST, SHORTEST
 from gateway.settings.allow_checks import check_allow
 from gateway.settings.document import Found
+from gateway.settings.forward_auth_checks import check_forward_auth
 from gateway.settings.model import Config
 from gateway.settings.program_checks import check_programs
 from gateway.settings.provider_checks import check_providers
@@ -166,6 +167,7 @@ CHECKS: tuple[Check, ...] = (
     check_limits,
     check_routes,
     check_allow,
+    check_forward_auth,
 )
 
 

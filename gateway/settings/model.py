@@ -14,6 +14,7 @@ from gateway.core.limits import Limits
 from gateway.settings import fields as f
 from gateway.settings.addresses import ADMIN_LISTEN
 from gateway.settings.attribute_docs import attribute_docs
+from gateway.settings.forward_auth_model import ForwardAuthPart
 from gateway.settings.part import Part, default
 from gateway.settings.program_model import ProgramSource, ProgramsPart
 from gateway.settings.provider_model import AcrValue, ClaimPath, Prompt, ProviderPart
@@ -346,3 +347,5 @@ class Config(Part):
     log: LogPart = Field(default_factory=LogPart)
     routes: list[RoutePart] = Field(default_factory=list)
     """The apps behind the gateway."""
+    forward_auth: ForwardAuthPart | None = None
+    """Proxies that ask about each request and carry it themselves; null for none."""

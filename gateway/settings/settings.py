@@ -87,6 +87,8 @@ class Settings:
     routes: tuple[Route, ...] = field(repr=False)
     limits: Limits
     log: LogTargets
+    forward_auth: TrustedProxies = field(default_factory=TrustedProxies)
+    """Which proxies may ask about the requests that they hold; empty where none may."""
     warnings: tuple[Problem, ...] = ()
     """What works, but is hardly what is meant, or less safe than it could be."""
     marks: Mapping[str, str] = field(default_factory=dict, repr=False)

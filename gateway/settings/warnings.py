@@ -10,6 +10,7 @@ from gateway.core.route import GATEWAY_PREFIX, LOOPBACK_NAMES
 from gateway.settings.allow_checks import warn_allow
 from gateway.settings.checks import ConfigDraft, is_secure
 from gateway.settings.document import Found
+from gateway.settings.forward_auth_checks import warn_forward_auth
 from gateway.settings.headers import names_placeholder
 from gateway.settings.letter_case import warn_letter_case
 from gateway.settings.program_checks import warn_programs
@@ -134,6 +135,7 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_letter_case,
     warn_empty,
     warn_headers,
+    warn_forward_auth,
 )
 
 
