@@ -233,7 +233,7 @@ def test_a_yes_holds_every_identity_header(gateway: GatewayProcess) -> None:
 
 def test_a_yes_holds_the_cookies_without_ours(gateway: GatewayProcess) -> None:
     alice = logged_in(gateway, ALICE, host=APP)
-    alice.cookies = {"a": "1", **alice.cookies, "b": '"2', "gateway_csrf": "x"}
+    alice.cookies = {"a": "1", **alice.cookies, "b": '"2', "gateway_browser": "x"}
     for answer in both(gateway, alice, "/page", PROGRAM):
         assert answer.status == 200
         assert (answer.get("Cookie") or "").replace(" ", "") == 'a=1;b="2'
