@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH := build/bench
+APPS := build/apps
 PROVIDER := tests/oidc_provider/node_modules/.installed
 RUN_ARGS ?=
 PYTEST_ARGS ?=
@@ -13,7 +14,7 @@ BENCH_ARGS ?=
 NO_SKIPS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compose test test-compiled lint format bench compile lock clean
+.PHONY: help install run compose test test-compiled test-apps lint format bench compile lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 16
@@ -53,6 +54,17 @@ test-compiled: compile $(PROVIDER) ## the tests of the way of a request, as `mak
 	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) PYTHONSAFEPATH=1 $(BIN)/python -m pytest $(if $(NO_SKIPS),-p tests.no_skips) \
 		-o pythonpath="build/compiled . verifier" $(PYTEST_ARGS) $(COMPILED_TESTS)
 
+# Real apps for tests/apps, in an environment of their own: the gateway and its other tests need nothing of it.
+$(APPS)/.installed: $(STAMP) tests/apps/requirements.lock
+	rm -rf $(APPS)
+	mkdir -p build
+	$(PYTHON) -m venv --without-pip $(APPS)
+	$(BIN)/python -m pip --python $(APPS)/bin/python install --quiet --disable-pip-version-check -r tests/apps/requirements.lock
+	touch $@
+
+test-apps: $(APPS)/.installed ## real apps behind the gateway in a real Chromium; installs Flask, Streamlit and JupyterLab
+	$(BIN)/python -m pytest $(if $(NO_SKIPS),-p tests.no_skips) $(PYTEST_ARGS) tests/apps/test_*.py
+
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -78,9 +90,11 @@ bench: $(BENCH)/.installed $(PROVIDER) ## measure; BENCH_ARGS=--quick for a shor
 compile: $(STAMP) ## compile the way of a request to C, into build/compiled; needs a C compiler
 	$(BIN)/python tools/compile_hot_path.py
 
-lock: ## compile requirements.lock anew with uv; UPGRADE=--upgrade for newer versions
+lock: ## compile the requirements.lock files anew with uv; UPGRADE=--upgrade for newer versions
 	uv pip compile --quiet --universal --all-extras --python-version 3.11 --annotation-style line \
 		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE) pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --annotation-style line \
+		--custom-compile-command "make lock" --output-file tests/apps/requirements.lock $(UPGRADE) tests/apps/requirements.in
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) tests/oidc_provider/node_modules build .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/out dist

@@ -85,7 +85,9 @@ def build_plane(
         tokens=mint,
         verify=verify,
         memory=settings.memory,
+        websocket_activity=settings.websocket_activity,
         refresh=refresh,
+        askers=settings.forward_auth,
         refresh_graces={provider.id: provider.refresh_grace for provider in settings.providers},
     )
     try:

@@ -143,6 +143,29 @@ class Drain:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """From a worker: when sessions were last used, by their handles."""
+
+    times: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AskSeen:
+    """From a worker: when was this session last used."""
+
+    number: int
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenAt:
+    """The reply to `AskSeen`; 0.0 where that is not known."""
+
+    number: int
+    seen: float
+
+
 Message = (
     Start
     | Ready
@@ -160,6 +183,9 @@ Message = (
     | Leave
     | StopAccepting
     | Drain
+    | Seen
+    | AskSeen
+    | SeenAt
 )
 
 
@@ -190,6 +216,7 @@ class Channel:
         self._asked: dict[int, asyncio.Event] = {}
         self._verdicts: dict[int, asyncio.Future[Verdict]] = {}
         self._outcomes: dict[int, asyncio.Future[LoginOutcome]] = {}
+        self._seen: dict[int, asyncio.Future[float]] = {}
 
     @classmethod
     async def over(cls, sock: socket.socket) -> Channel:
@@ -251,6 +278,18 @@ class Channel:
         finally:
             del self._outcomes[number]
 
+    async def ask_seen(self, handle: str, seconds: float) -> float:
+        """Ask the parent when a session was last used. Raises TimeoutError where it does not tell in ``seconds``."""
+        number = next(self._numbers)
+        seen: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._seen[number] = seen
+        self.send(AskSeen(number, handle))
+        try:
+            async with asyncio.timeout(seconds):
+                return await seen
+        finally:
+            del self._seen[number]
+
     async def receive(self) -> Message | None:
         """Return the next message; None once the other side is gone. Answers to what was asked are taken here."""
         while True:
@@ -268,6 +307,9 @@ class Channel:
             elif isinstance(message, LoginRefreshed):
                 if message.number in self._outcomes and not self._outcomes[message.number].done():
                     self._outcomes[message.number].set_result(message.outcome)
+            elif isinstance(message, SeenAt):
+                if message.number in self._seen and not self._seen[message.number].done():
+                    self._seen[message.number].set_result(message.seen)
             else:
                 return message
 

@@ -53,6 +53,10 @@ class BadToken(SessionError):
     """The token is forged, expired, revoked or of another purpose: the caller has no session."""
 
 
+class IdleSession(BadToken):
+    """The session was not used for too long; it was neither revoked nor has it reached its absolute end."""
+
+
 class SessionTooLarge(SessionError):
     """The sealed session does not fit into the cookie budget; a server-side store would hold it."""
 

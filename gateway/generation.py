@@ -15,17 +15,15 @@ from typing import Protocol
 
 from aiohttp import web
 
-from gateway.assembly import control_route, identity_headers, make_router, server_tls
+from gateway.assembly import control_route, make_router, server_tls
 from gateway.channel import Start
 from gateway.control.app import make_control_app
 from gateway.control.jwks import JwkSet
 from gateway.control.pages import CSP, ERRORS, error_page
-from gateway.control.parts import ControlParts, TargetPaths
+from gateway.control.parts import ControlParts
 from gateway.control.refresh_once import RefresherParts
 from gateway.control.refresher import Refresher
 from gateway.core.metrics import Counters
-from gateway.core.route import Route
-from gateway.core.session import Session
 from gateway.login.oidc.methods import make_logins
 from gateway.login.password import PasswordLogin
 from gateway.login.programs.verifier import CredentialVerifier
@@ -38,7 +36,6 @@ from gateway.shared import Shared
 from gateway.signed_identity import make_keeper, make_mint
 from gateway.signing.keys import Keys
 from gateway.stores import make_handovers, make_once, make_store, make_throttle, make_vault
-from gateway.wire.target import parse_target
 from gateway.workers import WorkerProcess, Workers
 
 _numbers = count(1)
@@ -100,7 +97,7 @@ class Generation:
             await ended(None)
 
         server_tls(settings)
-        self.store = make_store(settings, announce)
+        self.store = make_store(settings, announce, shared.last_seen)
         self._socket_path = str(shared.private / f"control-{next(_numbers)}.sock")
         self._throttle = make_throttle(settings)
         self._handovers = make_handovers(settings, shared.handovers)
@@ -130,7 +127,9 @@ class Generation:
             log = shared.access_log(settings)
             self.planes = OnePlane(start, self.store, log, shared.ended, self._verifier.verify, self.refresh)
         else:
-            self.planes = Workers(start, settings.workers, ended, shared.ended, self._verifier.verify, self.refresh)
+            self.planes = Workers(
+                start, settings.workers, ended, shared.ended, self._verifier.verify, self.refresh, shared.last_seen
+            )
 
     def _sign(self, keys: Keys) -> None:
         """Sign with these keys here, as in the answers to forward-auth, and in the data planes."""
@@ -185,18 +184,6 @@ class Generation:
 
     def _control_parts(self) -> ControlParts:
         settings, shared = self.settings, self._shared
-        identity, mint = identity_headers(settings), self._mint
-
-        def headers_for(session: Session, route: Route) -> list[tuple[str, str]]:
-            pairs = identity.pairs(session.identity)
-            if mint is not None and route.audience:
-                pairs.append(mint.pair(session, route.audience, asyncio.get_running_loop().time()))
-            return pairs
-
-        def paths_of(target: str) -> TargetPaths:
-            found = parse_target(target.encode("ascii"))
-            return TargetPaths(found.path, found.readings, found.encoded_slash)
-
         return ControlParts(
             store=self.store,
             session_cookie=settings.session_cookie,
@@ -210,8 +197,6 @@ class Generation:
             throttle=self._throttle,
             audit=shared.audit,
             csrf_keys=KeyRing(settings.keys, os.urandom).derive("csrf"),
-            identity_headers=headers_for,
-            target_paths=paths_of,
             handovers=self._handovers,
             logout_tokens=self._logout_tokens,
             logins=shared.logins,

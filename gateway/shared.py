@@ -16,6 +16,7 @@ from gateway.login.rights import RightsWatch
 from gateway.logs import audit_writer, open_log
 from gateway.proxy.record import LineWriter
 from gateway.sessions.handovers import MemoryHandovers
+from gateway.sessions.last_seen import LastSeenLedger
 from gateway.sessions.steady_vault import Waiting
 from gateway.settings.settings import Settings
 
@@ -43,6 +44,10 @@ class Shared:
         self.refreshing = RefreshState(time.monotonic)
         self.waiting: dict[str, Waiting] = {}
         """Tokens that could not be written yet."""
+        self._last_seen_file = settings.state_dir / "last-seen.json"
+        self.last_seen = LastSeenLedger()
+        """When sealed sessions were last used, where no cookie could tell."""
+        self.last_seen.load(self._last_seen_file)
         self._audit_log: LineWriter | None = open_log(settings.log.audit)
         self._access_log: LineWriter | None = None
         self.audit = audit_writer(self._audit_log)
@@ -55,8 +60,9 @@ class Shared:
             self._access_log = open_log(settings.log.access)
         return self._access_log
 
-    def close(self) -> None:
-        """Close it all."""
+    def close(self, idle: float) -> None:
+        """Close it all; ``idle`` is for how long a session may go without a use, seconds."""
+        self.last_seen.save(self._last_seen_file, time.time() - idle)
         for log in (self._access_log, self._audit_log):
             if log is not None:
                 log.close()

@@ -16,6 +16,7 @@ from gateway.login.sqlite_throttle import SqliteThrottle
 from gateway.login.throttle import FallbackThrottle, LoginThrottle, MemoryThrottle
 from gateway.sessions.cookie_store import CookieStore
 from gateway.sessions.handovers import Handovers
+from gateway.sessions.last_seen import LastSeen
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.redis_handovers import RedisHandovers
@@ -37,10 +38,10 @@ Announce = Callable[[], Awaitable[None]]
 T = TypeVar("T")
 
 
-def make_store(settings: Settings, announce: Announce) -> SessionStore:
+def make_store(settings: Settings, announce: Announce, last_seen: LastSeen | None = None) -> SessionStore:
     """Return the session store that the settings ask for; the network is first touched by its `start`.
 
-    Raises ConfigError.
+    ``last_seen`` is for sealed sessions, which are used where no cookie can tell. Raises ConfigError.
     """
     keys, recent = KeyRing(settings.keys, os.urandom), RecentSessions(settings.memory)
     lifetimes, folder, address = settings.lifetimes, settings.state_dir, settings.redis
@@ -48,7 +49,7 @@ def make_store(settings: Settings, announce: Announce) -> SessionStore:
     def cookie_store() -> SessionStore:
         longest = max(lifetimes.absolute, lifetimes.remember or 0.0)
         revocations = Revocations(folder / "revocations.sqlite", longest, time.time())
-        return CookieStore(keys, revocations, recent, lifetimes, time.time, announce)
+        return CookieStore(keys, revocations, recent, lifetimes, time.time, announce, last_seen)
 
     def sqlite_store() -> SessionStore:
         return SqliteStore(folder / "sessions.sqlite", keys, recent, lifetimes, time.time, os.urandom, announce)

@@ -168,7 +168,7 @@ class Supervisor:
         )
         if admin is not None:
             await admin.cleanup()
-        self._shared.close()
+        self._shared.close(self._settings.lifetimes.idle)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Too late for any signal to change how this ends.
             asyncio.get_running_loop().remove_signal_handler(number)

@@ -30,6 +30,7 @@ from gateway.channel import (
     Ready,
     Refresh,
     Refreshed,
+    Seen,
     Sign,
     Start,
     StopAccepting,
@@ -40,6 +41,7 @@ from gateway.core.refresh import Refreshed as LoginOutcome
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.logs import open_log, set_up_logging
 from gateway.proxy.record import LineWriter
+from gateway.sessions.last_seen import Reports
 from gateway.sessions.store import stats_of
 from gateway.signed_identity import make_mint
 from gateway.signing.keys import Keys
@@ -53,6 +55,10 @@ PROVE_TIME = 6.0
 """Seconds to wait for the parent to verify a credential; it has a shorter time for it."""
 REFRESH_TIME = 15.0
 """The same for a session's provider to be asked again."""
+SEEN_TIME = 2.0
+"""Seconds to wait for the parent to tell when a session was last used."""
+REPORT_AFTER = 0.05
+"""Seconds for which reports of use are put together."""
 COLLECT_AFTER = (5_000, 10, 20)
 """How many objects more make the garbage collector look, and how many such looks make it look further, at the end at
 all: 50 ms for 100 000 sessions, at each of which nothing else moves. By its own measure it would do so seven times
@@ -73,7 +79,8 @@ class Worker:
         self._hurry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._store = make_store(settings, self._announce)
+        self._reports = Reports(self._report_soon)
+        self._store = make_store(settings, self._announce, self)
         router = make_router(settings, control_route(start.control_socket))
         loop = asyncio.get_running_loop()
         self._mint = make_mint(settings)
@@ -109,6 +116,7 @@ class Worker:
             for task in list(self._tasks):
                 task.cancel()
             await self._plane.close()
+            self._report()
             self._channel.send(self._counted())
             await self._store.close()
 
@@ -158,6 +166,27 @@ class Worker:
         """Let the parent ask a session's provider again."""
         return await self._channel.refresh_login(token, REFRESH_TIME)
 
+    # When sessions were last used: a worker is the `LastSeen` of its store
+
+    def report(self, handle: str, seen: float) -> None:
+        """Let the parent know that a session was used."""
+        self._reports.add(handle, seen)
+
+    def _report_soon(self) -> None:
+        asyncio.get_running_loop().call_later(REPORT_AFTER, self._report)
+
+    def _report(self) -> None:
+        if times := self._reports.take():
+            self._channel.send(Seen(times))
+
+    async def ask(self, handle: str) -> float:
+        """Ask the parent when a session was last used. Raises StoreUnavailable."""
+        self._report()
+        try:
+            return await self._channel.ask_seen(handle, SEEN_TIME)
+        except TimeoutError:
+            raise StoreUnavailable("the parent does not say when a session was last used") from None
+
     # What others have ended
 
     async def _announce(self) -> None:
@@ -184,6 +213,7 @@ class Worker:
     async def _drain(self, seconds: float) -> None:
         """Finish what is under way; then leave, as the end of the channel would make us."""
         await self._plane.drain(seconds, self._hurry)
+        self._report()
         self._channel.send(self._counted())
         self._channel.stop()
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 
 from gateway.channel import (
+    AskSeen,
     Channel,
     Count,
     Counted,
@@ -27,6 +28,8 @@ from gateway.channel import (
     Refresh,
     Refreshed,
     RefreshLogin,
+    Seen,
+    SeenAt,
     Sign,
     Start,
     StopAccepting,
@@ -35,6 +38,7 @@ from gateway.core.metrics import Counters
 from gateway.core.programs import Credential, Verify
 from gateway.core.refresh import Refresh as AskProvider
 from gateway.errors import ConfigError, Problem
+from gateway.sessions.last_seen import LastSeen
 from gateway.signing.keys import Keys
 
 START_TIME = 60.0
@@ -58,7 +62,14 @@ class WorkerProcess:
     """One worker's process."""
 
     def __init__(
-        self, process: Process, channel: Channel, number: int, relay: Relay, verify: Verify, refresh: AskProvider
+        self,
+        process: Process,
+        channel: Channel,
+        number: int,
+        relay: Relay,
+        verify: Verify,
+        refresh: AskProvider,
+        last_seen: LastSeen,
     ) -> None:
         self.number = number
         self.process = process
@@ -69,13 +80,14 @@ class WorkerProcess:
         self._relay = relay
         self._verify = verify
         self._refresh = refresh
+        self._last_seen = last_seen
         self._told = asyncio.Event()
         self._counted = asyncio.Event()
         self._relays: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def spawn(
-        cls, start: Start, number: int, relay: Relay, verify: Verify, refresh: AskProvider
+        cls, start: Start, number: int, relay: Relay, verify: Verify, refresh: AskProvider, last_seen: LastSeen
     ) -> WorkerProcess:
         """Start one; it is not ready yet."""
         ours, theirs = socket.socketpair()
@@ -90,7 +102,7 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(), *start.listeners),
                 env={**MALLOC, **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
-        worker = cls(process, await Channel.over(ours), number, relay, verify, refresh)
+        worker = cls(process, await Channel.over(ours), number, relay, verify, refresh, last_seen)
         worker.channel.send(start)
         return worker
 
@@ -121,6 +133,11 @@ class WorkerProcess:
                 self._begin(self._prove(message.number, message.credential))
             case RefreshLogin():
                 self._begin(self._refresh_login(message.number, message.token))
+            case Seen():
+                for handle, seen in message.times.items():
+                    self._last_seen.report(handle, seen)
+            case AskSeen():
+                self._begin(self._tell_seen(message.number, message.handle))
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="relay")
@@ -136,6 +153,9 @@ class WorkerProcess:
 
     async def _refresh_login(self, number: int, token: str) -> None:
         self.channel.send(LoginRefreshed(number, await self._refresh(token)))
+
+    async def _tell_seen(self, number: int, handle: str) -> None:
+        self.channel.send(SeenAt(number, await self._last_seen.ask(handle)))
 
     async def until_ready(self) -> bool:
         """Tell whether it serves, once that is known."""
@@ -162,13 +182,21 @@ class Workers:
     """The workers of one version of the configuration."""
 
     def __init__(
-        self, start: Start, number: int, relay: Relay, ended: Counters, verify: Verify, refresh: AskProvider
+        self,
+        start: Start,
+        number: int,
+        relay: Relay,
+        ended: Counters,
+        verify: Verify,
+        refresh: AskProvider,
+        last_seen: LastSeen,
     ) -> None:
         self._start = start
         self._number = number
         self._relay = relay
         self._verify = verify
         self._refresh = refresh
+        self._last_seen = last_seen
         self._ended = ended
         """Where the counts of workers that have ended go."""
         self._stopping = False
@@ -211,7 +239,7 @@ class Workers:
         """Run one process until it ends; return why it did. ``serves`` is set once it is ready."""
         start = self._start
         try:
-            worker = await WorkerProcess.spawn(start, number, self._relay, self._verify, self._refresh)
+            worker = await WorkerProcess.spawn(start, number, self._relay, self._verify, self._refresh, self._last_seen)
         except OSError as error:
             return [f"worker {number} cannot be started: {error.strerror or error}"]
         self._running[number] = worker

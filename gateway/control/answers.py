@@ -69,18 +69,6 @@ def exact_time(seconds: float) -> str:
 def failure(request: web.Request, status: int, detail: str = "") -> web.Response:
     """Return an error as whoever asked can read it: a page or a problem."""
     if is_navigation(request):
-        return failure_page(request, status, detail)
+        html = error_page(status, detail=detail).decode("utf-8")
+        return page(html.replace(REQUEST_ID_MARK, str(escape(request_id_of(request)))), status)
     return problem(request, status, detail or DETAILS.get(status, ""))
-
-
-def failure_page(
-    request: web.Request,
-    status: int,
-    detail: str = "",
-    *,
-    links: tuple[tuple[str, str], ...] | None = None,
-    leads_to: str = "",
-) -> web.Response:
-    """Return an error as a page, which goes on by itself to ``leads_to``, if that is given."""
-    html = error_page(status, detail=detail, links=links, leads_to=leads_to).decode("utf-8")
-    return page(html.replace(REQUEST_ID_MARK, str(escape(request_id_of(request)))), status)

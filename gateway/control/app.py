@@ -25,7 +25,6 @@ from gateway.control.portal import show_me, show_portal, to_portal
 from gateway.control.session_storage import StoreStorage
 from gateway.control.sessions_views import show_sessions, submit_sessions
 from gateway.control.site import SITE, Site
-from gateway.control.verify import verify
 from gateway.core.own_pages import (
     BACKCHANNEL_LOGOUT,
     FORM_BYTES,
@@ -34,7 +33,6 @@ from gateway.core.own_pages import (
     OIDC_PATH,
     PORTAL_PATH,
     SESSIONS_PATH,
-    VERIFY_PATH,
 )
 
 __all__ = ["AdminParts", "ControlParts", "make_admin_app", "make_control_app"]
@@ -50,7 +48,6 @@ ROUTES = (
     ("GET", "/_gateway/jwks.json", show_jwks),
     ("GET", PORTAL_PATH, show_portal),
     ("GET", "/_gateway", to_portal),
-    ("*", VERIFY_PATH, verify),
 )
 
 

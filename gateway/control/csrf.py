@@ -15,10 +15,9 @@ from hashlib import sha256
 from aiohttp import web
 
 from gateway.control.facts import host_of, own_cookie, scheme_of
-from gateway.core.cookie import CookiePolicy
+from gateway.core.cookie import BROWSER_COOKIE, CookiePolicy
 
 FIELD = "csrf_token"
-BROWSER_COOKIE = "gateway_browser"
 BROWSER_BYTES = 16
 BROWSER_DAYS = 180
 _VALUE_CHARACTERS = 22

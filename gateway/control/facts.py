@@ -17,9 +17,8 @@ from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 
 SESSION_HEADER = "X-Gateway-Session"
-ORIGINAL_METHOD = "X-Gateway-Original-Method"
-ORIGINAL_HOST = "X-Gateway-Original-Host"
-ORIGINAL_URI = "X-Gateway-Original-Uri"
+SESSION_COOKIES_HEADER = "X-Gateway-Session-Cookies"
+"""Says ``ambiguous`` where two session cookies came that are both the gateway's own, so that none counts."""
 
 REMEMBER = "remember"
 """The parameter of an address, and the field of the login form, by which somebody chooses to be remembered."""
@@ -53,6 +52,19 @@ def host_name(authority: str) -> str:
     if name.startswith("["):
         return name.partition("]")[0] + "]"
     return name.partition(":")[0]
+
+
+def cookie_domains(host: str) -> list[str]:
+    """Return the domains whose cookies a browser sends to a host: its own and those above it, no top-level one."""
+    if host.startswith("[") or parse_address(host) is not None:
+        return []
+    labels = host.split(".")
+    return [".".join(labels[start:]) for start in range(len(labels) - 1)]
+
+
+def has_ambiguous_cookies(request: web.Request) -> bool:
+    """Tell whether two session cookies of the gateway's own came, of which none counts."""
+    return request.headers.get(SESSION_COOKIES_HEADER) == "ambiguous"
 
 
 def request_id_of(request: web.Request) -> str:

@@ -16,19 +16,16 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from gateway.control.facts import own_cookie, own_cookies
-from gateway.core.cookie import CookiePolicy
+from gateway.core.cookie import TRANSFER_COOKIE_START, TRANSFERRED_COOKIE, CookiePolicy
 from gateway.core.next_url import MAX_ADDRESS, MAX_LENGTH, way_back
 
 HANDOVER_PATH = "/_gateway/handover"
 START_PATH = HANDOVER_PATH + "/start"
 
-ASKED = "gateway_handover_"
-"""Begins the names of the cookies; what follows is the time, so that the oldest stand first, and chance."""
 ASKED_SECONDS = 900
 """How long somebody may take to sign in on ``public_url``."""
 NEWEST = 8
 """Questions of one browser; it forgets the oldest."""
-DONE = "gateway_handed_over"
 DONE_SECONDS = 30
 IN_VAIN = 3
 """Hand-overs to one host, each within `DONE_SECONDS` of the one before, after which it asks no more: if the
@@ -67,8 +64,8 @@ class Questions:
     def __init__(self, *, secure: bool, random: Callable[[int], bytes]) -> None:
         self._secure = secure
         self._random = random
-        self._done = self._policy(DONE)
-        self._prefix = self._policy(ASKED).full_name
+        self._done = self._policy(TRANSFERRED_COOKIE)
+        self._prefix = self._policy(TRANSFER_COOKIE_START).full_name
 
     def _policy(self, name: str) -> CookiePolicy:
         # Lax, whatever the session's cookie is: the browser comes back from another site.
@@ -77,7 +74,7 @@ class Questions:
     def ask(self, request: web.Request, response: web.Response, now: float) -> str:
         """Let the browser remember a new question, and return the hash that stands for it."""
         nonce = encoded(self._random(_NONCE_BYTES))
-        name = f"{ASKED}{int(now):x}_{self._random(4).hex()}"
+        name = f"{TRANSFER_COOKIE_START}{int(now):x}_{self._random(4).hex()}"
         (cookie,) = self._policy(name).set(nonce, max_age=ASKED_SECONDS, now=now)
         response.headers.add(hdrs.SET_COOKIE, cookie)
         names = sorted(name for name, _ in own_cookies(request, self._prefix))

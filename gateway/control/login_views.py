@@ -13,7 +13,9 @@ from gateway.control.facts import (
     REMEMBER,
     audit_event,
     client_of,
+    cookie_domains,
     counted_address,
+    has_ambiguous_cookies,
     host_name,
     host_of,
     is_page_load,
@@ -38,6 +40,8 @@ from gateway.login.throttle import Attempt, client_network
 
 PURPOSE = "login"
 SIGNED_OUT = "signed_out"
+REMOVE_COOKIES = "remove_cookies"
+"""The field of the form that removes all session cookies, where two came and neither counts."""
 
 WRONG = "That username and password do not match."
 STALE = "This page had been open for too long. It is fresh now: please sign in again."
@@ -136,6 +140,8 @@ async def submit_login(request: web.Request) -> web.Response:
     site = request.app[SITE]
     form = await read_form(request)
     entry = Entry.of(form)
+    if REMOVE_COOKIES in form:
+        return _without_cookies(request, entry, form)
     if site.parts.login is None:
         raise web.HTTPNotFound
     if refusal := site.csrf.refusal(request, form.get(FIELD, ""), PURPOSE):
@@ -153,6 +159,18 @@ async def submit_login(request: web.Request) -> web.Response:
         return _login_page(request, entry, 401, error=WRONG)
     await begin_session(request, identity, proved, remember=entry.remember)
     return redirect(site.next_url(request, entry.next_url))
+
+
+def _without_cookies(request: web.Request, entry: Entry, form: dict[str, str]) -> web.Response:
+    """Remove every session cookie that the browser may hold for this host, and show the login page again."""
+    site = request.app[SITE]
+    if refusal := site.csrf.refusal(request, form.get(FIELD, ""), PURPOSE):
+        return _refused(request, entry, refusal)
+    response = redirect(login_path(site.kept_next(request, entry.next_url), entry.step_up))
+    domains = [None, *cookie_domains(host_name(host_of(request)))]
+    for line in site.parts.session_cookie.clear_under(domains):
+        response.headers.add(hdrs.SET_COOKIE, line)
+    return response
 
 
 async def _prove(request: web.Request, login: LoginMethod, entry: Entry) -> tuple[Identity, float]:
@@ -259,6 +277,7 @@ def _login_page(
         step_up=asking.name if asking is not None else "",
         reason=asking.reason() if asking is not None else "",
         elsewhere=login_path(next_url) if elsewhere else "",
+        ambiguous=has_ambiguous_cookies(request),
     )
     return page(shown.render(), status, csp=site.form_csp, retry_after=retry_after)
 

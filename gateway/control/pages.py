@@ -118,12 +118,8 @@ def error_page(
     title: str = "",
     detail: str = "",
     links: tuple[tuple[str, str], ...] | None = None,
-    leads_to: str = "",
 ) -> bytes:
-    """Return the page for a status, with `REQUEST_ID_MARK` where the request's id is to be put.
-
-    It goes on by itself to ``leads_to``, if that is given.
-    """
+    """Return the page for a status, with `REQUEST_ID_MARK` where the request's id is to be put."""
     text = ERRORS.get(status, _OTHER)
     page = _environment.get_template("error.html").render(
         status=status,
@@ -131,7 +127,6 @@ def error_page(
         detail=detail or text.detail,
         links=text.links if links is None else links,
         request_id=REQUEST_ID_MARK,
-        leads_to=leads_to,
     )
     return page.encode("utf-8")
 
@@ -171,6 +166,8 @@ class LoginPage:
     """Why it does, in a sentence."""
     elsewhere: str = ""
     """Where one signs in, if it is not here: then the page has a link in place of the form."""
+    ambiguous: bool = False
+    """Whether two session cookies came, of which none counts: then the page offers to remove them."""
 
     def render(self) -> str:
         """Return the page."""

@@ -13,8 +13,8 @@ from gateway.control.once import MemoryOnce, Once
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.metrics import Counters, RunState
-from gateway.core.route import Route, Router
-from gateway.core.session import Lifetimes, Session
+from gateway.core.route import Router
+from gateway.core.session import Lifetimes
 from gateway.login.method import LoginMethod
 from gateway.login.redirect import RedirectLogin
 from gateway.login.throttle import LoginThrottle
@@ -22,16 +22,6 @@ from gateway.sessions.handovers import Handovers, MemoryHandovers
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import SessionStore
 from gateway.sessions.token_vault import TokenVault
-
-
-@dataclass(frozen=True, slots=True)
-class TargetPaths:
-    """The path of a target, and the others that servers may make of it."""
-
-    path: str
-    readings: tuple[str, ...]
-    encoded_slash: bool
-    """Whether it has an encoded slash or backslash."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +40,6 @@ class ControlParts:
     audit: Callable[[AuditEvent], None]
     csrf_keys: tuple[bytes, ...] = field(repr=False)
     """At least 32 bytes each, for nothing else; the same after a restart, so that open login pages stay good."""
-    identity_headers: Callable[[Session, Route], list[tuple[str, str]]]
-    """What an upstream of the route is told of the session, as ASCII."""
-    target_paths: Callable[[str], TargetPaths]
-    """The decoded path of a request target, first, and every other reading of it that an upstream
-    may have. Raises ValueError, or a GatewayError, for one that is to be refused."""
     providers: Mapping[str, RedirectLogin] = field(default_factory=dict)
     """Ways to log in elsewhere, by the provider's id, in the order of their buttons. Who made them starts them."""
     pending_keys: KeyRing | None = field(default=None, repr=False)

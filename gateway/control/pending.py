@@ -16,13 +16,12 @@ from aiohttp import web
 
 from gateway.control.facts import own_cookie
 from gateway.control.once import UsedOnce
-from gateway.core.cookie import PART_BYTES, CookiePolicy
+from gateway.core.cookie import LOGINS_COOKIE, PART_BYTES, CookiePolicy
 from gateway.core.next_url import way_back
 from gateway.errors import BadToken
 from gateway.login.redirect import SECRET_BYTES, Asked, PendingLogin
 from gateway.sessions.seal import KeyRing
 
-COOKIE = "gateway_logins"
 PURPOSE = "logins in progress"
 NEWEST = 5
 SECONDS = 600
@@ -36,7 +35,7 @@ class PendingLogins:
 
     def __init__(self, keys: KeyRing | None, *, secure: bool) -> None:
         self._keys = keys
-        self._policy = CookiePolicy(name=COOKIE, secure=secure)
+        self._policy = CookiePolicy(name=LOGINS_COOKIE, secure=secure)
         self._name = self._policy.full_name.encode("ascii")
         self._used = UsedOnce()
 

@@ -12,7 +12,7 @@ import aiohttp_session
 from aiohttp import hdrs, web
 from aiohttp_session import AbstractStorage, get_session
 
-from gateway.control.facts import SESSION_HEADER
+from gateway.control.facts import SESSION_HEADER, cookie_domains, has_ambiguous_cookies, host_name, host_of
 from gateway.core.cookie import PART_BYTES, CookiePolicy
 from gateway.core.session import Session
 from gateway.errors import BadToken
@@ -97,7 +97,7 @@ class StoreStorage(AbstractStorage):
             if old is not None:
                 await self._store.revoke(old)
             # A session that is over may still lie in as many cookies as there can be.
-            cookies = self._cookie.clear(held or _parts(self._cookie.budget))
+            cookies = self._others_removed(request) + self._cookie.clear(held or _parts(self._cookie.budget))
         for cookie in cookies:
             response.headers.add(hdrs.SET_COOKIE, cookie)
 
@@ -111,7 +111,18 @@ class StoreStorage(AbstractStorage):
         now = self._clock()
         max_age = max(0, int(new.expires - now)) if new.remembered else None
         cookies = self._cookie.set(opened.token, max_age=max_age, now=now)
-        return cookies + self._cookie.clear(held)[len(cookies) :]
+        return self._others_removed(request) + cookies + self._cookie.clear(held)[len(cookies) :]
+
+    def _others_removed(self, request: web.Request) -> list[str]:
+        """Return the removal of cookies of the same name that browsers keep beside ours, for another domain.
+
+        One for the host alone would come back with ours for the domain; where two of ours came, whichever there are.
+        """
+        own = self._cookie.domain
+        if has_ambiguous_cookies(request):
+            domains: list[str | None] = [None, *cookie_domains(host_name(host_of(request)))]
+            return self._cookie.clear_under([domain for domain in domains if domain != own])
+        return self._cookie.clear_under([None]) if own else []
 
 
 def _parts(size: int) -> int:

@@ -15,7 +15,7 @@ from gateway.control.pages import content_security_policy
 from gateway.control.parts import ControlParts
 from gateway.control.pending import PendingLogins
 from gateway.core.gate import Verdict, judge
-from gateway.core.next_url import MAX_ADDRESS, MAX_LENGTH, safe_next, way_back
+from gateway.core.next_url import safe_next
 from gateway.core.own_pages import PORTAL_PATH
 from gateway.core.route import LOOPBACK_NAMES, Route
 from gateway.core.session import Session
@@ -124,19 +124,6 @@ class Site:
         if elsewhere and next_url.startswith("/"):
             next_url = f"{scheme_of(request)}://{host_of(request)}{next_url}"
         return elsewhere + login_path(next_url, step_up)
-
-    def login_url_of(self, scheme: str, host: str, target: str, step_up: str = "") -> str:
-        """Return the absolute URL of the login that leads to a target on one of our hosts."""
-        here = f"{scheme}://{host}"
-        page, back = (self._public_origin, here) if self.parts.session_cookie.domain else (here, "")
-
-        def address(way: str) -> str:
-            return page + login_path(back + way, step_up)
-
-        def fits(way: str) -> bool:
-            return len(back + way) <= MAX_LENGTH and len(address(way)) <= MAX_ADDRESS
-
-        return address(way_back(target, fits))
 
     def link_to(self, request: web.Request, route: Route) -> str | None:
         """Return a link to an app: on this host if it is served here, else on its own; None if there is none."""

@@ -5,7 +5,8 @@ Reading cookies out of a request is `wire.cookies`; this is what is written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Final
 
@@ -16,13 +17,30 @@ PART_BYTES: Final = 3800
 MAX_PARTS: Final = 8
 MAX_AGE_CAP: Final = 400 * 86400
 """Browsers cap lifetimes at 400 days (RFC 6265bis §5.5)."""
+BROWSER_COOKIE: Final = "gateway_browser"
+"""Binds forms to the browser that got them."""
+LOGINS_COOKIE: Final = "gateway_logins"
+"""Holds logins in progress at identity providers."""
+TRANSFERRED_COOKIE: Final = "gateway_handed_over"
+"""Counts session transfers to one host."""
+TRANSFER_COOKIE_START: Final = "gateway_handover_"
+"""Begins the names of the cookies of session transfers in progress; what follows has the form of `is_transfer_rest`."""
+HELPER_COOKIES: Final = (BROWSER_COOKIE, LOGINS_COOKIE, TRANSFERRED_COOKIE)
+"""What the control plane keeps in browsers beside the session, under fixed names."""
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+def is_transfer_rest(rest: str) -> bool:
+    """Tell whether this follows `TRANSFER_COOKIE_START` in a name that we give: a time and chance, hexadecimal."""
+    time, _, chance = rest.partition("_")
+    return 0 < len(time) <= 12 and len(chance) == 8 and _HEX.issuperset(time) and _HEX.issuperset(chance)
 
 
 @dataclass(frozen=True, slots=True)
 class CookiePolicy:
     """How one of the gateway's cookies is written."""
 
-    name: str = "session"
+    name: str = "gateway_session"
     domain: str | None = None
     path: str = "/"
     same_site: str = "lax"
@@ -39,6 +57,11 @@ class CookiePolicy:
         if self.secure and not self.domain and self.path == "/":
             return f"__Host-{self.name}"
         return f"__Secure-{self.name}" if self.secure else self.name
+
+    @property
+    def most_parts(self) -> int:
+        """Return how many cookies the largest token fills."""
+        return min(MAX_PARTS, -(-self.budget // PART_BYTES))
 
     def part_name(self, index: int) -> str:
         """Return the name of part ``index``; the first has no number."""
@@ -73,6 +96,17 @@ class CookiePolicy:
         """
         gone = "=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
         return [f"{self.part_name(i)}{gone}{self._attributes()}" for i in range(max(1, parts))]
+
+    def clear_under(self, domains: Iterable[str | None]) -> list[str]:
+        """Return the Set-Cookie values that remove every part of the cookie as set for each domain.
+
+        None stands for the host alone. Browsers ignore those of domains that are not the host's own.
+        """
+        if self.full_name.startswith("__Host-"):
+            # Browsers keep it for the host alone.
+            domains = [None]
+        policies = [replace(self, name=self.full_name, domain=domain) for domain in domains]
+        return [line for policy in policies for line in policy.clear(self.most_parts)]
 
     def _attributes(self) -> str:
         return (

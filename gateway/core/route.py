@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from gateway.core.case_fold import fold_case
 from gateway.core.policy import Rule, is_under
 from gateway.core.upstream import UpstreamAddress
 
@@ -44,6 +45,8 @@ class Route:
     control: bool = False
     """The gateway's own pages: they get the session and may set its cookie."""
     title: str = ""
+    cache_as_is: bool = False
+    """Whether responses that say nothing about caches stay so where somebody has a session."""
     audience: str = ""
     """Whom the signed identity token is for; empty where none is sent."""
     service_worker: bool = False
@@ -130,18 +133,18 @@ class CaselessRoutes:
 
     def lead_to(self, route: Route, rule: Rule, path: str, method: str) -> bool:
         """Tell whether such an app finds what ``path`` stands for where ``route`` and ``rule`` are found for it."""
-        folded = path.casefold()
+        folded = fold_case(path)
         if (folded == path and not self._mixed) or route.control:
             return True
         own, found = self._folded[route.name], self._routes.find(folded)
         if found is None or found.path != own.path or found.host != own.host:
             return False
-        return own.rule_for(folded, method).path == rule.path.casefold()
+        return own.rule_for(folded, method).path == fold_case(rule.path)
 
 
 def _folded(route: Route) -> Route:
-    rules = tuple(replace(rule, path=rule.path.casefold()) for rule in route.rules)
-    return replace(route, path=route.path.casefold(), rules=rules)
+    rules = tuple(replace(rule, path=fold_case(rule.path)) for rule in route.rules)
+    return replace(route, path=fold_case(route.path), rules=rules)
 
 
 class RouteGroup:
@@ -157,7 +160,7 @@ class RouteGroup:
         self.decides = any(route.rules for route in routes)
         """Whether one path of a route may be another one's to judge."""
         paths = [path for route in routes for path in (route.path, *(rule.path for rule in route.rules))]
-        self.mixed = any(path != path.casefold() for path in paths)
+        self.mixed = any(path != fold_case(path) for path in paths)
         """Whether a path in lower case may be another one in the configuration."""
 
 

@@ -8,14 +8,17 @@ from typing import Final
 from gateway.core.gate import Verdict
 from gateway.core.policy import Rule
 from gateway.core.step_up import StepUp
-from gateway.errors import UpstreamError
+from gateway.errors import RequestError, UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.credentials import NotProved, Presented
 from gateway.proxy.downstream import Downstream
+from gateway.proxy.forward_auth import check_websocket, login_response, passing
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.record import access_line
 from gateway.sessions.store import Opened
+from gateway.wire.asked import AskedHead
 from gateway.wire.authorization import bearer_error, step_up_error
+from gateway.wire.cookies import PickedCookies
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import ALLOWED, login_url, wants_page
 
@@ -59,7 +62,11 @@ class Answering:
         """Send a browser to the login page, and tell a program where it is."""
         plane, head = self.plane, self.head
         asked = step_up.name if step_up is not None else ""
-        location = login_url(head, plane.login_page, outgoing.scheme(self.client, head), plane.limits.target, asked)
+        scheme = outgoing.scheme(self.client, head)
+        location = login_url(head, plane.login_page, scheme, plane.limits.target, asked)
+        if isinstance(head, AskedHead):
+            status, lines = login_response(head, location, scheme, self._challenges())
+            return self._answer(status, lines)
         if wants_page(head) and not head.upgrade:
             return self._answer(302, (b"Location: " + location,))
         return self._answer(401, (b"X-Gateway-Login: " + location, *self._challenges()))
@@ -108,10 +115,12 @@ class Answering:
         if self.answered:
             self.client.abort()
             return False
+        # What is wrong with a request that is asked about is none of the connection's.
+        close = status < 500 and not isinstance(self.head, AskedHead)
         extra = RETRY_AFTER if status == 503 else ()
         if reason:
             extra = (*extra, b"X-Gateway-Reason: " + reason.encode("ascii"))
-        return self._answer(status, extra, close=status < 500)
+        return self._answer(status, extra, close=close)
 
     def _upstream_failed(self, error: UpstreamError) -> bool:
         """Count and answer an upstream's fault; an answer that was begun is cut, never completed."""
@@ -138,6 +147,37 @@ class Answering:
         client.write(data)
         return not close
 
+    # Forward auth
+
+    def _take_asked(self) -> None:
+        """Go on with the request that another proxy asks about, in place of its own. Raises RequestError or BadSyntax.
+
+        What frames the response stays.
+        """
+        client, head = self.client, self.head
+        if isinstance(head, AskedHead):
+            raise RequestError(403, "our own pages: an app would answer there")
+        if not client.peer_asks:
+            self.plane.askers.turn_away(client.peer_text)
+            raise RequestError(404, "a peer that is not in forward_auth.from")
+        self.head = asked = AskedHead(head)
+        asked.read(self.plane.limits.target)
+
+    def _let_pass(self, head: AskedHead, plan: RoutePlan, cookies: PickedCookies) -> bool:
+        """Answer a proxy that the request it asks about may pass, and who sends it. Raises RequestError."""
+        client, plane, opened = self.client, self.plane, self.opened
+        if head.websocket:
+            check_websocket(head, plan.route, outgoing.scheme(client, head))
+        close = head.has_body() or not head.keeps_alive() or plane.is_last(client)
+        identity = plan.whole_identity(opened, plane.now)
+        renewed = plane.renewed_cookies(opened) if opened is not None and opened.renewed is not None else ()
+        data = passing(head, identity, cookies.others, renewed, plane.http_date, self.request_id, close)
+        self.status = 200
+        self.answered = True
+        self.sent = len(data)
+        client.write(data)
+        return not close
+
     # The record
 
     def _record(self) -> None:
@@ -153,7 +193,9 @@ class Answering:
         plane.access_log.write(
             access_line(
                 plane.clock.stamp(plane.wall_clock()),
-                str(outgoing.client_address(client, head) or "") if client.peer_trusted else client.peer_text,
+                str(outgoing.client_address(client, head) or "")
+                if outgoing.is_believed(client, head)
+                else client.peer_text,
                 head.method,
                 head.host,
                 head.path,

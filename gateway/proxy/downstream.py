@@ -42,8 +42,8 @@ class Downstream(BodyReading):
     """A client's connection."""
 
     __slots__ = (
-        "_serving", "_task", "_waiter", "bearer", "forwarded", "idle_since", "peer", "peer_text", "peer_trusted",
-        "sink", "upstream", "watched",
+        "_serving", "_task", "_waiter", "bearer", "forwarded", "idle_since", "peer", "peer_asks", "peer_text",
+        "peer_trusted", "sink", "upstream", "watched",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
@@ -51,6 +51,8 @@ class Downstream(BodyReading):
         self.peer: Address | None = None
         self.peer_text = ""
         self.peer_trusted = False
+        self.peer_asks = False
+        """Whether it may ask about the requests of others."""
         self.sink: TunnelSide | None = None
         """A tunnel that takes all bytes from now on."""
         self.forwarded: dict[bytes, bytes] = {}
@@ -85,6 +87,7 @@ class Downstream(BodyReading):
             self.peer = parse_address(str(peer[0]))
             self.peer_text = str(self.peer or "")
         self.peer_trusted = plane.trusted.trusts(self.peer)
+        self.peer_asks = plane.askers.may_ask(self.peer)
         transport.set_write_buffer_limits(high=plane.limits.write_buffer)  # type: ignore[attr-defined]
         self._task = plane.loop.create_task(self._serve(), name="client")
 

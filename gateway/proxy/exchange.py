@@ -8,15 +8,15 @@ from time import perf_counter
 from typing import Final
 
 from gateway.core.gate import Verdict, rule_verdict
-from gateway.core.own_pages import LOGOUT_PATH, VERIFY_PATH, takes_form
+from gateway.core.own_pages import LOGOUT_PATH, takes_form
 from gateway.core.policy import Rule
-from gateway.core.retry import may_replay
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
 from gateway.proxy.answering import Answering
 from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import Accepts, NotProved, Presented
 from gateway.proxy.downstream import Downstream
+from gateway.proxy.leasing import connect, lease_idle, may_replace
 from gateway.proxy.plan import RoutePlan
 from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import Relay, answer_body
@@ -26,6 +26,8 @@ from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened
 from gateway.wire import websocket
+from gateway.wire.asked import AskedHead, asks
+from gateway.wire.caching import PRIVATE
 from gateway.wire.cookies import PickedCookies
 from gateway.wire.forward import AnswerFraming, answer_head, foreign_cookies, informational_head
 from gateway.wire.framing import UntilClose
@@ -58,7 +60,8 @@ class Exchange(Answering):
             if head.method in ("TRACE", "OPTIONS") and (status := outgoing.own_method_answer(head)):
                 return self._answer(status)
             plan, rule = self._route()
-            cookies = plane.picker.pick(head.cookie_lines)
+            head = self.head  # where another proxy asks, that of the request in question
+            cookies = plane.pick_cookies(head)
             if head.credentials and plan.accepts is not None and (presented := self._credential(plan, plan.accepts)):
                 self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
             elif cookies.token is not None:
@@ -70,11 +73,13 @@ class Exchange(Answering):
             if verdict is not Verdict.FORWARD:
                 return self._turn_away(verdict, rule, self.presented)
             if head.unusual:
+                if isinstance(head, AskedHead):
+                    return self._let_pass(head, plan, cookies)
                 self._check_extras(plan)
                 if plan.route.control and takes_form(head.method, head.path):
                     await self.client.read_whole()
             pools = plan.pools_in_turn(plane.now)
-            upstream = self._lease_idle(pools[0]) or await self._connect(plan, pools)
+            upstream = self._lease_idle(pools[0]) or await connect(self.client, plan, pools)
             try:
                 answer = await self._ask(upstream, plan, cookies)
             except UpstreamError as error:
@@ -107,10 +112,15 @@ class Exchange(Answering):
             self.error = self.error or "client_gone"
             raise
         finally:
-            if self.client.upstream is not None:
-                self._give_back(self.client.upstream, reusable=False)
-            self.client.watched = None
-            self._record()
+            self._end()
+
+    def _end(self) -> None:
+        """Leave nothing open, and write the record."""
+        client = self.client
+        if client.upstream is not None:
+            self._give_back(client.upstream, reusable=False)
+        client.watched = None
+        self._record()
 
     # 2: the route
 
@@ -120,12 +130,14 @@ class Exchange(Answering):
         hosts = self.plane.router.host(head.host)
         if hosts is None:
             # A proxy that asks may name us as it reaches us; which host it asks about is in X-Forwarded-Host.
-            if head.path != VERIFY_PATH or not self.client.peer_trusted:
+            if not asks(head.target):
                 raise RequestError(421, "a host that is not configured")
             hosts = self.plane.router.own_pages
         route = hosts.find(head.path)
         if route is None:
             raise RequestError(404, "no route")
+        if route.control and asks(head.target):
+            return self._route_of_asked()
         rule = route.rule_for(head.path, head.method) if route.rules else route.default
         if head.readings:
             if head.encoded_slash and not route.pass_encoded_slashes:
@@ -138,6 +150,20 @@ class Exchange(Answering):
         if route.control and head.method not in OWN_METHODS:
             raise RequestError(405, "a method that none of our own pages knows")
         self.plan = plan = self.plane.plans[route.name]
+        return plan, rule
+
+    def _route_of_asked(self) -> tuple[RoutePlan, Rule]:
+        """Find route and rule of the request that another proxy asks about: from here on, it is the one judged.
+
+        Raises RequestError, 403 where none of our apps is, or BadSyntax.
+        """
+        self._take_asked()
+        try:
+            plan, rule = self._route()
+        except RequestError as error:
+            raise (RequestError(403, str(error)) if error.status in (404, 405, 421) else error) from None
+        if plan.route.control:
+            raise RequestError(403, "our own pages: an app would answer there")
         return plan, rule
 
     # 3: the session
@@ -231,39 +257,16 @@ class Exchange(Answering):
     def _lease_idle(self, pool: UpstreamPool) -> UpstreamConn | None:
         """Lease an idle connection to an address; None if there is none."""
         self.upstream_started = perf_counter()
-        repeatable = may_replay(self.head.method, has_body=self.client.upload is not None)
-        conn = pool.lease_idle(self.plane.now, repeatable=repeatable)
-        self.client.upstream = conn
-        return conn
-
-    async def _connect(self, plan: RoutePlan, pools: Sequence[UpstreamPool]) -> UpstreamConn:
-        """Connect to one address after the other until one answers. Raises UpstreamError; nothing was sent."""
-        failure: UpstreamError | None = None
-        for pool in pools:
-            try:
-                self.client.upstream = conn = await pool.connect(plan.route.connect_timeout)
-            except UpstreamError as error:
-                plan.counters.upstream_error("connect")
-                if error.status != 503:
-                    plan.mark_down(pool, self.plane.now)
-                failure = error
-            else:
-                return conn
-        raise failure or UpstreamError(502, "no address", sent=False)
+        return lease_idle(self.client, self.head, pool)
 
     async def _replace_dead(
         self, plan: RoutePlan, pools: Sequence[UpstreamPool], conn: UpstreamConn, error: UpstreamError
     ) -> UpstreamConn:
-        """Return a new connection in place of a pooled one that was dead, if the request may be repeated.
-
-        Raises ``error`` again if not: it was a new connection, an answer had begun, or the method or a
-        body forbids it (RFC 9110 §9.2.2).
-        """
-        replayable = may_replay(self.head.method, has_body=self.client.upload is not None)
-        if conn.requests < 2 or conn.answered or error.status != 502 or not replayable:
+        """Return a new connection in place of a pooled one that was dead; raises ``error`` again if that may not be."""
+        if not may_replace(self.client, self.head, conn, error):
             raise error
         self._give_back(conn, reusable=False)
-        return await self._connect(plan, pools)
+        return await connect(self.client, plan, pools)
 
     def _ask(self, conn: UpstreamConn, plan: RoutePlan, cookies: PickedCookies) -> asyncio.Future[AnswerHead]:
         """Send the head and what has come of the body; return a future of the answer's head."""
@@ -313,7 +316,7 @@ class Exchange(Answering):
                 client.stop_upload()
         framing = AnswerFraming(answer, head, close)
         if plan.route.control:
-            # Our own pages may name who somebody is, as the answer to a forward-auth request does.
+            # What upstreams' answers lose, our own pages may need.
             answer.lines += [line.bytes() for line in answer.stripped]
         if answer.is_script or answer.noted:
             plan.worker_scope.rewrite(answer, head)
@@ -326,8 +329,11 @@ class Exchange(Answering):
         cookies, opened = answer.set_cookies, self.opened
         if cookies and not plan.route.control:
             cookies = foreign_cookies(answer, self.plane.picker)
-        if opened is not None and opened.renewed is not None:
-            cookies += self.plane.renewed_cookies(opened)
+        if opened is not None:
+            if opened.renewed is not None:
+                cookies += self.plane.owed_cookies(opened, answer, plan)
+            if not answer.caching and plan.makes_private and answer.status != 304:
+                answer.lines.append(PRIVATE)
         return cookies
 
     async def _stream(
@@ -352,7 +358,7 @@ class Exchange(Answering):
         )
         try:
             if not relay.start(data) and relay.finished is not None:
-                self._watch(plan, rule)
+                self._watch(plan, rule, ends_when_idle=events)
                 await relay.finished
         finally:
             # Where the coding is broken from the start, nothing was written: that can still be told.
@@ -360,12 +366,15 @@ class Exchange(Answering):
             self.sent = relay.sent
         return not relay.surplus and not isinstance(body, UntilClose)
 
-    def _watch(self, plan: RoutePlan, rule: Rule) -> None:
+    def _watch(self, plan: RoutePlan, rule: Rule, *, ends_when_idle: bool) -> None:
         """Let the sweep end what stays open once its session is over, or may have it no more."""
         client, opened = self.client, self.opened
         if opened is not None:
             address = outgoing.client_address(client, self.head) if rule.allow.networks else None
-            client.watched = Watched(opened, self.presented, plan.route.store_grace, rule, self.head.method, address)
+            grace = plan.route.store_grace
+            client.watched = Watched(
+                opened, self.presented, grace, rule, self.head.method, address, ends_when_idle=ends_when_idle
+            )
 
     async def _tunnel(self, plan: RoutePlan, rule: Rule, upstream: UpstreamConn, answer: AnswerHead) -> bool:
         """Join the two connections until one closes. Raises UpstreamError for a 101 that must not be."""
@@ -383,7 +392,7 @@ class Exchange(Answering):
         upstream.pool.detach()
         self.client.upstream = None
         plane.counters.tunnels += 1
-        self._watch(plan, rule)
+        self._watch(plan, rule, ends_when_idle=True)
         try:
             tunnel.start(websocket.switching_head(answer, self._cookies(plan, answer)))
             await tunnel.finished

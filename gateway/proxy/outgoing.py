@@ -11,6 +11,7 @@ from gateway.proxy.downstream import Downstream
 from gateway.proxy.plan import RoutePlan
 from gateway.sessions.store import Opened
 from gateway.wire import forward
+from gateway.wire.asked import AskedHead, asks
 from gateway.wire.cookies import PickedCookies
 from gateway.wire.grammar import DIGITS, consists_of
 from gateway.wire.head import RequestHead
@@ -34,6 +35,8 @@ def request_head(
     route = plan.route
     if route.control:
         added = _for_control(client, head, opened)
+        if cookies.ambiguous:
+            added += b"X-Gateway-Session-Cookies: ambiguous\r\n"
         cookie = cookies.kept
     else:
         added = _forwarded(client, head) + plan.prefix
@@ -100,7 +103,7 @@ def _forwarded_lines(client: Downstream, chain: str, address: str, proto: str, h
 
 
 def _for_control(client: Downstream, head: RequestHead, opened: Opened | None) -> bytes:
-    """Return what the control plane may rely on: client address, scheme, session, the request to verify."""
+    """Return what the control plane may rely on: client address, scheme, session."""
     address = client_address(client, head) if client.peer_trusted else client.peer
     if address is None and client.peer_text:
         # Nobody is let in by it, but attempts to log in are counted by the address that they came from.
@@ -110,19 +113,23 @@ def _for_control(client: Downstream, head: RequestHead, opened: Opened | None) -
     lines = f"X-Forwarded-For: {told}\r\nX-Forwarded-Proto: {scheme(client, head)}\r\n".encode("ascii")
     if opened is not None:
         lines += b"X-Gateway-Session: %b\r\n" % opened.latest().token.encode("ascii")
-    if client.peer_trusted:
-        for line in head.forwarded:
-            if line.name in (b"x-forwarded-method", b"x-forwarded-host", b"x-forwarded-uri"):
-                lines += b"X-Gateway-Original-%b: %b\r\n" % (line.name[12:].title(), line.value)
     return lines
 
 
 def _hops(client: Downstream, head: RequestHead) -> list[Address | None]:
     """Return the believed addresses from the client, None if not known, to our peer; nothing for a unix socket."""
-    if client.peer is None or not client.peer_trusted:
+    if client.peer is None or not is_believed(client, head):
         return [client.peer] if client.peer else []
     values = [line.value.decode("latin-1") for line in head.forwarded if line.name == b"x-forwarded-for"]
-    return client.plane.trusted.hops(client.peer, ",".join(values)) if values else [client.peer]
+    if not values:
+        return [client.peer]
+    trusted = client.plane.askers.trusted if isinstance(head, AskedHead) else client.plane.trusted
+    return trusted.hops(client.peer, ",".join(values))
+
+
+def is_believed(client: Downstream, head: RequestHead) -> bool:
+    """Tell whether what our peer says of its client counts: it is a trusted proxy, or may ask about this request."""
+    return client.peer_trusted or isinstance(head, AskedHead)
 
 
 def client_address(client: Downstream, head: RequestHead) -> Address | None:
@@ -133,7 +140,7 @@ def client_address(client: Downstream, head: RequestHead) -> Address | None:
 
 def scheme(client: Downstream, head: RequestHead) -> str:
     """Return ``http`` or ``https``: the connection's own, unless a trusted proxy says otherwise."""
-    if client.peer_trusted:
+    if is_believed(client, head):
         values = {line.value.lower() for line in head.forwarded if line.name == b"x-forwarded-proto"}
         if values == {b"https"}:
             return "https"
@@ -157,6 +164,9 @@ def own_method_answer(head: RequestHead) -> int:
         raise RequestError(405, "TRACE")
     if head.target == b"*":
         return 204
+    if asks(head.target):
+        # A 2xx would let a request pass that nobody has judged.
+        return 0
     hops = head.noted.get(b"max-forwards")
     if hops is None:
         return 0

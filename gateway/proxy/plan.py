@@ -32,8 +32,8 @@ class RoutePlan:
     """A route, ready to serve."""
 
     __slots__ = (
-        "_balancer", "_identity", "_tokens", "accepts", "counters", "drop_headers", "edits", "max_body", "name",
-        "pools", "prefix", "route", "set_headers", "worker_scope",
+        "_asked", "_balancer", "_empty", "_identity", "_tokens", "accepts", "counters", "drop_headers", "edits",
+        "makes_private", "max_body", "name", "pools", "prefix", "route", "set_headers", "worker_scope",
     )  # fmt: skip
 
     def __init__(
@@ -61,9 +61,14 @@ class RoutePlan:
         prefix = route.path.rstrip("/")
         self.prefix = f"X-Forwarded-Prefix: {prefix}\r\n".encode("ascii") if route.strip_prefix and prefix else b""
         self.worker_scope = WorkerScope(route, public_names)
+        self.makes_private = not (route.cache_as_is or route.control)
+        """Whether responses that say nothing about caches become private where there is a session."""
         self._identity = identity
         self._tokens = tokens if route.audience else None
         self._balancer = RoundRobin()
+        self._asked = "?" + route.name
+        """What a session's lines for those who ask are found by among the prepared ones."""
+        self._empty = identity.empty_block()
 
     def identity_block(self, opened: Opened, now: float) -> bytes:
         """Return the identity header lines for a session, made once per session, or per token.
@@ -81,6 +86,27 @@ class RoutePlan:
         if block is None or block.stale_at <= now:
             token, stale_at = self._tokens.line(opened.session, self.route.audience, now)
             block = opened.headers[self.name] = Prepared(lines + token, stale_at)
+        return block.data
+
+    def whole_identity(self, opened: Opened | None, now: float) -> bytes:
+        """Return every configured identity header, empty where there is nothing to say, for a proxy that asks.
+
+        Made once per session, or per token. Raises StoreUnavailable as `identity_block` does.
+        """
+        if opened is None:
+            return self._empty
+        prepared = opened.headers
+        if prepared is None:
+            prepared = opened.headers = {}
+        block = prepared.get(self._asked)
+        if block is None or block.stale_at <= now:
+            lines = self._identity.block(opened.session.identity, whole=True)
+            if self._tokens is None:
+                block = Prepared(lines + self._identity.no_token)
+            else:
+                token, stale_at = self._tokens.line(opened.session, self.route.audience, now)
+                block = Prepared(lines + token, stale_at)
+            prepared[self._asked] = block
         return block.data
 
     def pools_in_turn(self, now: float) -> Sequence[UpstreamPool]:

@@ -20,6 +20,7 @@ from gateway.core.route import Router
 from gateway.core.session import Lifetimes
 from gateway.errors import SessionError
 from gateway.proxy.credentials import Credentials, verify_nothing
+from gateway.proxy.forward_auth import Askers
 from gateway.proxy.plan import RoutePlan, TokenLines
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.record import Clock, LineWriter
@@ -27,8 +28,9 @@ from gateway.proxy.refreshing import Logins, ask_nobody
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened, SessionStore
-from gateway.wire.cookies import CookiePicker
-from gateway.wire.head import AnswerParser, RequestParser
+from gateway.wire.caching import PRIVATE, SAYS, is_closed, is_for_shared, make_private
+from gateway.wire.cookies import CookiePicker, PickedCookies
+from gateway.wire.head import AnswerHead, AnswerParser, RequestHead, RequestParser
 from gateway.wire.identity_headers import IdentityHeaders
 from gateway.wire.replies import OwnAnswers
 
@@ -39,6 +41,10 @@ RESERVED_DESCRIPTORS: Final = 48
 BULK_BYTES: Final = 512 * 1024
 """As much of a large body as is read at once; with half of it, upstream and client are woken a third more often."""
 CONTROL_ROUTE: Final = "gateway"
+OWED_AT_MOST: Final = 0.25
+"""Part of the idle time for which a renewed session waits for a response that may carry its cookie."""
+TELL_COOKIES_EVERY: Final = 60.0
+"""Seconds between two warnings about session cookies that are ambiguous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +69,17 @@ class PlaneParts:
     memory: int = 10_000
     """How many of those are remembered."""
     wall_clock: Callable[[], float] = time.time
-    own_cookies: tuple[str, ...] = ("gateway_", "__Host-gateway_", "__Secure-gateway_")
     counters: Counters = field(default_factory=Counters)
     tokens: TokenLines | None = None
     """Makes the signed identity tokens, where routes want them."""
+    websocket_activity: bool = True
+    """Whether messages from a browser over a WebSocket count as use of its session."""
     refresh: Refresh = ask_nobody
     """Who is asked about sessions whose providers are to be asked again."""
     refresh_graces: Mapping[str, float] = field(default_factory=dict)
     """By provider, for how many seconds sessions go on without that after their access token's end."""
+    askers: TrustedProxies = field(default_factory=TrustedProxies)
+    """Which proxies may ask by forward auth; nobody where it is not configured."""
 
 
 class Uploading(Protocol):
@@ -121,9 +130,10 @@ class Plane:
         self.answers = parts.answers
         self.login_page = parts.login_page
         self.trusted = parts.trusted
+        self.askers = Askers(parts.askers, parts.trusted, self.log)
         self.limits = parts.limits
         self.counters = parts.counters
-        self.picker = CookiePicker(parts.session_cookie.full_name, parts.own_cookies)
+        self.picker = CookiePicker(parts.session_cookie)
         self.requests = RequestParser(parts.limits, parts.identity.names())
         self.pseudonym = b"gateway-" + parts.random(4).hex().encode("ascii")
         self.now = loop.time()
@@ -135,6 +145,7 @@ class Plane:
         self.wall = parts.wall_clock()
         """Seconds since the epoch, as of the last sweep."""
         self.draining = False
+        self._cookies_told = 0.0
         self._parts = parts
         self.clock = Clock()
         self.http_date = self.clock.http_date(self.wall)
@@ -144,6 +155,7 @@ class Plane:
         self.uploading: set[Uploading] = set()
         """Those whose request body did not come with its head; who is done is found out by the sweep."""
         self._max_clients = min(parts.limits.connections, _descriptor_limit())
+        self.websocket_activity = parts.websocket_activity
         self._renewals: set[asyncio.Task[None]] = set()
         self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
         self.logins = Logins(parts.refresh, parts.refresh_graces, parts.store, parts.wall_clock, loop)
@@ -205,26 +217,65 @@ class Plane:
 
     # Sessions
 
+    def pick_cookies(self, head: RequestHead) -> PickedCookies:
+        """Return the cookies of a request, with the one token that is ours; two of ours are none, which is logged."""
+        cookies = self.picker.pick(head.cookie_lines)
+        if cookies.candidates:
+            self._settle(cookies, head.host)
+        return cookies
+
+    def _settle(self, cookies: PickedCookies, host: str) -> None:
+        cookies.settle([token for token in cookies.candidates if self.store.is_ours(token, host)])
+        if cookies.ambiguous and self._cookies_told <= self.now:
+            self._cookies_told = self.now + TELL_COOKIES_EVERY
+            self.log.warning(
+                "two different session cookies of this gateway came with one request to %s, so neither counts: is "
+                "there another gateway with these keys and this session.cookie.name, or was its domain changed?",
+                host,
+            )
+
     def renew(self, opened: Opened) -> None:
-        """Write a session anew, beside the request, if nobody has done so since it was due."""
+        """Write a session anew as used now, beside the request, if nobody has done so since it was due."""
         latest = opened.latest()
         if latest.renewing or latest.renew_at > self.wall:
             return
         latest.renewing = True
-        task = self.loop.create_task(self._renew(latest), name="renew")
+        task = self.loop.create_task(self._renew(opened, latest), name="renew")
         self._renewals.add(task)
         task.add_done_callback(self._renewals.discard)
 
-    async def _renew(self, opened: Opened) -> None:
+    async def _renew(self, known: Opened, opened: Opened) -> None:
+        """Renew ``opened``, the newest state of what a token in use is known as."""
         try:
             saved = await self.store.save(opened.session.touched(self.wall), opened.token)
             if opened.renewed is None:
                 # Else it was refreshed meanwhile, and this is what it was before.
                 opened.renewed = saved
+                # What lies between is skipped: a browser may go on with its token for very many renewals.
+                known.renewed = saved
+                known.owed_since = known.owed_since or self.wall
         except SessionError as error:
             self.log.warning("a session could not be renewed: %s", error)
         finally:
             opened.renewing = False
+
+    def owed_cookies(self, opened: Opened, answer: AnswerHead, plan: RoutePlan) -> tuple[bytes, ...]:
+        """Return the Set-Cookie values for a session that was written anew, if a response may carry them.
+
+        No shared cache may store it then: a response that is meant for one goes without, for as long as the cookie
+        can wait, and is made private after that.
+        """
+        cookies = self.renewed_cookies(opened)
+        if not cookies or answer.status == 101 or is_closed(answer.caching):
+            return cookies
+        if self.wall - opened.owed_since >= self._parts.lifetimes.idle * OWED_AT_MOST:
+            answer.lines = make_private(answer.lines)
+        elif plan.makes_private and answer.status != 304 and not is_for_shared(answer.caching):
+            answer.lines.append(PRIVATE)
+        else:
+            return ()
+        answer.caching |= SAYS
+        return cookies
 
     def renewed_cookies(self, opened: Opened) -> tuple[bytes, ...]:
         """Return the Set-Cookie values for a session that was written anew."""

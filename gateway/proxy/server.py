@@ -7,16 +7,21 @@ import socket
 import ssl
 from typing import Final
 
-from gateway.errors import SessionError, UpstreamError
+from gateway.errors import IdleSession, SessionError, UpstreamError
 from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import NotProved
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.plane import LATE, SWEEP_EVERY, Client, Plane, PlaneParts
 from gateway.proxy.watched import Watched
+from gateway.sessions.store import Opened
 
 SESSION_CHECK_EVERY: Final = 1.0
 """Seconds between two looks at the sessions behind open connections."""
+KEEP_AHEAD: Final = 2.5
+"""Seconds before a session becomes idle from which on a store is asked to keep it for a response under way."""
+KEEP_AT_LEAST: Final = 60.0
+"""Seconds for which it is asked to, where the idle time is shorter."""
 READ_GRACE: Final = 0.02
 RECHECKED_AT_ONCE: Final = 64
 BACKLOG: Final = 1024
@@ -131,8 +136,10 @@ class DataPlane(Plane):
         """Tell whether the session of an open stream is not in memory as it was: ended, changed, run out, forgotten."""
         if watched.presented is not None:
             return self.credentials.peek(watched.presented, self.wall) is not watched.opened
-        latest = watched.opened.latest()
+        latest = watched.follow()
         if latest.doubtful or self.store.peek(latest.token) is not latest:
+            return True
+        if not watched.ends_when_idle and latest.until - KEEP_AHEAD <= self.wall and watched.kept_until <= self.wall:
             return True
         return self.store.is_over(latest, self.wall)
 
@@ -149,12 +156,12 @@ class DataPlane(Plane):
         watched = client.watched
         if watched is None:
             return
-        latest = watched.opened.latest()
+        latest = watched.follow()
         try:
             if watched.presented is not None:
                 found = await self.credentials.prove(watched.presented, self.wall)
             else:
-                found = await self.store.load(latest.token, self.wall, grace=watched.store_grace)
+                found = await self._load_watched(watched, latest)
         except (SessionError, NotProved) as error:
             self.log.info("a connection is closed, for its session is over: %s", error)
             if client.watched is watched:
@@ -164,6 +171,24 @@ class DataPlane(Plane):
             watched.opened = found
         elif found is not latest and latest.renewed is None:
             latest.renewed = found
+
+    async def _load_watched(self, watched: Watched, latest: Opened) -> Opened:
+        """Return the session of what stays open as its store has it. Raises SessionError where that is to end.
+
+        What does not end with an idle session needs the store to remember that it was not revoked.
+        """
+        try:
+            found = await self.store.load(latest.token, self.wall, grace=watched.store_grace)
+        except IdleSession:
+            if watched.ends_when_idle:
+                raise
+            found = latest
+        if not watched.ends_when_idle and found.until - KEEP_AHEAD <= self.wall and watched.kept_until <= self.wall:
+            # Never for less than a session that is in use may have: it may have been used elsewhere just now.
+            seconds = max(KEEP_AT_LEAST, found.session.idle or 0.0)
+            watched.kept_until = self.wall + seconds - KEEP_AHEAD
+            await self.store.keep(found, seconds)
+        return found
 
     def _may_go_on(self, watched: Watched) -> bool:
         """Tell whether what is open may stay so by what the session's provider told last; ask it where that is due."""

@@ -18,18 +18,23 @@ class Tunnel:
         self._idle_time = idle_time
         self._closing = False
         self._cursor = FrameCursor()
+        self._from_client: FrameCursor | None = None
+        """Follows what the browser sends, where that counts as use of its session."""
         self.finished: asyncio.Future[None] = client.plane.loop.create_future()
         self.sent = 0
         """Bytes passed on to the client."""
 
     def start(self, head: bytes) -> None:
         """Send the 101 and what follows it, then pass on everything."""
+        if self._client.watched is not None and self._client.plane.websocket_activity:
+            self._from_client = FrameCursor()
         first = self._upstream.take_buffer()
         early = self._client.take_buffer()
         self._client.write(head + first)
         self._cursor.feed(first)
         self.sent += len(first)
         if early:
+            self._note_use(early)
             self._upstream.send(early)
         self._client.sink = _Side(self, to_client=False)
         self._client.source = self._upstream
@@ -54,7 +59,19 @@ class Tunnel:
             self._cursor.feed(data)
             self._client.write(data)
         else:
+            self._note_use(data)
             self._upstream.send(data)
+
+    def _note_use(self, data: bytes) -> None:
+        """Let messages from the browser keep its session from being idle; pings and pongs come by themselves."""
+        cursor = self._from_client
+        if cursor is None:
+            return
+        before = cursor.data_frames
+        cursor.feed(data)
+        watched = self._client.watched
+        if cursor.data_frames != before and watched is not None:
+            self._client.plane.renew(watched.opened)
 
     def close_idle(self) -> None:
         """Close a tunnel on which nothing moves."""

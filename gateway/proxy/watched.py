@@ -15,7 +15,17 @@ from gateway.sessions.store import Opened
 class Watched:
     """What the sweep looks at."""
 
-    __slots__ = ("_address", "_judged", "_method", "_rule", "opened", "presented", "store_grace")
+    __slots__ = (
+        "_address",
+        "_judged",
+        "_method",
+        "_rule",
+        "ends_when_idle",
+        "kept_until",
+        "opened",
+        "presented",
+        "store_grace",
+    )
 
     def __init__(
         self,
@@ -25,17 +35,28 @@ class Watched:
         rule: Rule,
         method: str,
         address: Address | None,
+        *,
+        ends_when_idle: bool,
     ) -> None:
         self.opened = opened
         self.presented = presented
         """The credential that it has in place of a session, if that is so."""
         self.store_grace = store_grace
         """For how long the session may go on without its store, by its route, seconds; None: as configured."""
+        self.ends_when_idle = ends_when_idle
+        """Whether it ends with a session that is not used: event streams and WebSockets do, a download goes on."""
+        self.kept_until = 0.0
+        """Until when the store keeps what tells that an idle session was not revoked, seconds since the epoch."""
         self._rule = rule
         self._method = method
         self._address = address
         self._judged: Identity | None = None
         """Who was let in."""
+
+    def follow(self) -> Opened:
+        """Go on with the newest state of the session, and return it."""
+        self.opened = self.opened.latest()
+        return self.opened
 
     def needs_session(self) -> bool:
         """Tell whether nobody has this who has no session."""

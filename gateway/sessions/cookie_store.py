@@ -14,6 +14,7 @@ from typing import Final
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
 from gateway.sessions.finish import Announce, alone, announced, finish
+from gateway.sessions.last_seen import LastSeen, LastSeenLedger
 from gateway.sessions.payload import dump_session, parse_session
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.revocations import Revocations
@@ -38,13 +39,16 @@ class CookieStore:
         lifetimes: Lifetimes,
         clock: Callable[[], float],
         announce: Announce = alone,
+        last_seen: LastSeen | None = None,
     ) -> None:
+        """``last_seen`` knows of uses that no cookie tells; without it, this process alone does."""
         self._keys = keys
         self._terms = Terms(lifetimes)
         self._revocations = revocations
         self._recent = recent
         self._clock = clock
         self._announce = announce
+        self._last_seen = last_seen if last_seen is not None else LastSeenLedger()
         self.peek = recent.get
         revocations.empties(recent)
 
@@ -54,11 +58,17 @@ class CookieStore:
     async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
         """Open a sealed session. Raises BadToken where it is forged, over or ended."""
         session = parse_session(self._keys.open(PURPOSE, token))
-        self._terms.admit(session, now)
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
+        if self._terms.seems_idle(session, now):
+            session = session.touched(min(await self._last_seen.ask(session.handle), now))
+            if self._revocations.covers(session):
+                raise BadToken("the session was ended")
+        self._terms.admit(session, now)
         held = self._recent.get(token)
         if held is not None:
+            if held.session.seen < session.seen:
+                self._terms.used(held, session.seen)
             return held
         opened = self._terms.opened(session, token, current_key=self._keys.seals_with_first(token))
         self._recent.put(opened)
@@ -69,12 +79,17 @@ class CookieStore:
         latest = opened.latest()
         return latest.until <= now or self._revocations.covers(latest.session)
 
+    async def keep(self, opened: Opened, seconds: float) -> None:
+        """Do nothing: the ledger remembers what was revoked."""
+
     async def save(self, session: Session, token: str | None = None) -> Opened:
         """Seal a session, under a new token each time. Raises BadToken where it was ended meanwhile."""
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
         opened = self._terms.opened(session, self._keys.seal(PURPOSE, dump_session(session)))
         self._recent.put(opened)
+        if token is not None and session.idle is not None:
+            self._last_seen.report(session.handle, session.seen)
         return opened
 
     async def replace(self, old: Session | None, new: Session) -> Opened:

@@ -190,6 +190,14 @@ class RedisStore:
 
     # Writing
 
+    async def keep(self, opened: Opened, seconds: float) -> None:
+        """Let the record stay for some time, so that it can still be found out whether it was deleted.
+
+        Raises StoreUnavailable.
+        """
+        name = self._prefix + opened.session.handle
+        await self._client.call(name, "PEXPIRE", name, int(seconds * 1000), until=self._client.deadline())
+
     async def save(self, session: Session, token: str | None = None) -> Opened:
         """Store a new session, or under its ``token`` a changed one. Raises BadToken where that was ended."""
         if token is None:

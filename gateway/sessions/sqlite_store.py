@@ -106,8 +106,8 @@ class SqliteStore:
             raise BadToken("the session is not there, or no more")
         record: bytes = row[0]
         session = self._records.open(record, key)
-        self._terms.admit(session, now)
         self._refuse_ended(session)
+        self._terms.admit(session, now)
         opened = self._terms.opened(session, token, current_key=self._records.is_current(record))
         return self._newest(opened)
 
@@ -147,6 +147,9 @@ class SqliteStore:
             return None
 
     # Writing
+
+    async def keep(self, opened: Opened, seconds: float) -> None:
+        """Do nothing: records are only pruned a day after their end."""
 
     async def save(self, session: Session, token: str | None = None) -> Opened:
         """Store a new session, or under its ``token`` a changed one. Raises BadToken where that was ended."""

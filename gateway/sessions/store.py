@@ -51,6 +51,8 @@ class Opened:
     """Whether somebody else has changed or ended the session since: open connections ask `load` again."""
     renewed: Opened | None
     """The same session as written anew, for the next answer's Set-Cookie."""
+    owed_since: float
+    """Since when the browser has not got that; 0.0 while nothing is owed. Seconds since the epoch."""
 
     def __init__(self, session: Session, token: str, until: float) -> None:
         self.session = session
@@ -63,6 +65,7 @@ class Opened:
         self.renew_at = self.refresh_at = _NEVER
         self.renewing = self.doubtful = False
         self.renewed = None
+        self.owed_since = 0.0
 
     def verdict(self, rule: Rule, method: str, client: Address | None, now: float) -> Verdict:
         """Return the verdict of a rule on a request of this session: see `rule_verdict`."""
@@ -132,10 +135,16 @@ class SessionStore(Protocol):
         """Tell whether a session in use has run out or was ended, from memory; for open connections."""
 
     async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
-        """Open a token. Raises BadToken where it is forged, over or revoked.
+        """Open a token. Raises BadToken where it is forged, over or revoked; IdleSession where it only was not used.
 
         While the store does not answer, what is in memory goes on for a grace time: the configured
         one, or ``grace`` seconds, whichever is shorter; then it is StoreUnavailable.
+        """
+
+    async def keep(self, opened: Opened, seconds: float) -> None:
+        """Remember for some time, be the session idle by then, whether it was revoked: a response is under way for it.
+
+        It is used no longer by that. A store that remembers in any case does nothing.
         """
 
     async def save(self, session: Session, token: str | None = None) -> Opened:

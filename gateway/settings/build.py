@@ -65,6 +65,7 @@ class Builder:
             grace=config.session.grace,
             session_cookie=self._cookie(),
             memory=config.session.memory,
+            websocket_activity=config.session.websocket_activity,
             workers=config.workers or usable_cores(),
             providers=self._providers(),
             issuers=self._issuers(),
@@ -76,6 +77,7 @@ class Builder:
             routes=tuple(self._route(index, route) for index, route in enumerate(config.routes)),
             limits=Limits(**{limit.name: getattr(config.limits, limit.name) for limit in fields(Limits)}),
             log=LogTargets(self._log(config.log.access), self._log(config.log.audit), config.log.level),
+            forward_auth=TrustedProxies(config.forward_auth.networks if config.forward_auth else ()),
             warnings=tuple(warnings),
             marks={key_text(path): self._document.place(mark) for path, mark in self._document.values.items()},
         )
@@ -188,6 +190,7 @@ class Builder:
             title=route.title,
             audience=self._audience(route),
             service_worker=route.service_worker,
+            cache_as_is=route.cache == "as-is",
         )
 
     def _decided_by(self, path: KeyPath, given: set[str]) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from gateway.core.cookie import MAX_PARTS, PART_BYTES
+from gateway.core.cookie import HELPER_COOKIES, MAX_PARTS, PART_BYTES, TRANSFER_COOKIE_START
 from gateway.core.header_name import normalised_text
 from gateway.core.token_policy import LONGEST, SHORTEST
 from gateway.settings.allow_checks import check_allow
 from gateway.settings.document import Found
+from gateway.settings.forward_auth_checks import check_forward_auth
 from gateway.settings.model import Config
 from gateway.settings.program_checks import check_programs
 from gateway.settings.provider_checks import check_providers
@@ -65,12 +66,19 @@ def check_cookie(draft: ConfigDraft) -> Iterator[Found]:
         return
     cookie, secure = draft.config.session.cookie, is_secure(draft)
     path = ("session", "cookie")
+    if bare_cookie_name(cookie.name).startswith((*HELPER_COOKIES, TRANSFER_COOKIE_START)):
+        yield Found((*path, "name"), "is the name of another of the gateway's own cookies; choose another")
     if cookie.same_site == "none" and not secure:
         yield Found((*path, "same_site"), "browsers take `none` from secure cookies only: public_url is not https")
     if cookie.name.startswith(("__Host-", "__Secure-")) and not secure:
         yield Found((*path, "name"), "browsers take this prefix from secure cookies only: public_url is not https")
     if cookie.name.startswith("__Host-") and (cookie.domain or cookie.path != "/"):
         yield Found((*path, "name"), 'browsers take __Host- only without a domain and with the path "/"')
+
+
+def bare_cookie_name(name: str) -> str:
+    """Return a cookie's name without the prefix that browsers know."""
+    return name.removeprefix("__Host-").removeprefix("__Secure-")
 
 
 def check_cookie_domain(draft: ConfigDraft) -> Iterator[Found]:
@@ -159,6 +167,7 @@ CHECKS: tuple[Check, ...] = (
     check_limits,
     check_routes,
     check_allow,
+    check_forward_auth,
 )
 
 

@@ -210,6 +210,7 @@ RouteToken = Annotated[
     WithJsonSchema({"anyOf": [{"type": "boolean"}, _text("", "https://wiki.example.com")]}),
 ]
 EncodedSlashes = Annotated[str, PlainValidator(word("reject", "pass")), WithJsonSchema({"enum": ["reject", "pass"]})]
+RouteCache = Annotated[str, PlainValidator(word("private", "as-is")), WithJsonSchema({"enum": ["private", "as-is"]})]
 
 RouteName = Annotated[str, PlainValidator(values.route_name), WithJsonSchema(_text(values.NAME_PATTERN, "wiki"))]
 UserName = Annotated[str, PlainValidator(values.user_name), WithJsonSchema(_text())]
@@ -261,7 +262,7 @@ PassedHeader = Annotated[str, PlainValidator(headers.passed_header_name), WithJs
 AnswerHeader = Annotated[str, PlainValidator(headers.answer_header_name), WithJsonSchema(_text(headers.NAME_PATTERN))]
 HeaderValue = Annotated[str, PlainValidator(headers.header_value), WithJsonSchema(_text())]
 Template = Annotated[str, PlainValidator(headers.template), WithJsonSchema(_text("", "{user}", "{claims.employee_id}"))]
-CookieName = Annotated[str, PlainValidator(cookie_name), WithJsonSchema(_text("", "session"))]
+CookieName = Annotated[str, PlainValidator(cookie_name), WithJsonSchema(_text("", "gateway_session"))]
 SessionStore = Annotated[
     str | RedisAddress,
     PlainValidator(store_url.session_store),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.core.case_fold import fold_case
 from gateway.settings.document import Found
 from gateway.settings.model import Config, RoutePart, RulePart
 from gateway.settings.validation import Draft
@@ -30,7 +31,7 @@ def _text(path: str, what: str) -> str:
 
 
 def _are_alike(path: str, other: str) -> bool:
-    return path != other and path.casefold() == other.casefold()
+    return path != other and fold_case(path) == fold_case(other)
 
 
 def _are_one_app(route: RoutePart, other: RoutePart) -> bool:
@@ -44,5 +45,5 @@ def _lets_in(part: RoutePart | RulePart) -> tuple[object, ...]:
 
 
 def _access(route: RoutePart) -> tuple[object, ...]:
-    rules = [(rule.path.casefold(), rule.methods, *_lets_in(rule)) for rule in route.rules]
+    rules = [(fold_case(rule.path), rule.methods, *_lets_in(rule)) for rule in route.rules]
     return (*_lets_in(route), rules)

@@ -14,6 +14,7 @@ from gateway.core.limits import Limits
 from gateway.settings import fields as f
 from gateway.settings.addresses import ADMIN_LISTEN
 from gateway.settings.attribute_docs import attribute_docs
+from gateway.settings.forward_auth_model import ForwardAuthPart
 from gateway.settings.part import Part, default
 from gateway.settings.program_model import ProgramSource, ProgramsPart
 from gateway.settings.provider_model import AcrValue, ClaimPath, Prompt, ProviderPart
@@ -32,8 +33,9 @@ class TlsPart(Part):
 class CookiePart(Part):
     """How the session cookie is written."""
 
-    name: f.CookieName = "session"
-    """Its name. On https without a domain ``__Host-`` is put in front, with one ``__Secure-``."""
+    name: f.CookieName = "gateway_session"
+    """Its name, which no app may have for its own. On https without a domain ``__Host-`` is put in front, with one
+    ``__Secure-``."""
     domain: f.CookieDomain | None = None
     """A domain whose hosts share one login, as ``example.com``; null keeps each host to itself."""
     path: f.UrlPath = "/"
@@ -99,6 +101,8 @@ class SessionPart(Part):
     """The same with "remember me", which has no idle limit; null turns that off."""
     memory: f.Count = 100_000
     """Opened sessions kept in memory."""
+    websocket_activity: f.Switch = True
+    """Whether messages from the browser over a WebSocket count as use of the session, as requests do."""
     cookie: CookiePart = Field(default_factory=CookiePart)
 
 
@@ -265,6 +269,8 @@ class RoutePart(Part):
     """The largest request body; null leaves it to ``limits.body``."""
     programs: list[ProgramSource] = Field(default_factory=list)
     """Who vouches for programs here: ``basic``, ``api-key``, and ids of programs.bearer and programs.introspection."""
+    cache: f.RouteCache = "private"
+    """What becomes of responses that say nothing about caches, where there is a session: ``private`` or ``as-is``."""
     store_grace: f.Grace | None = None
     """How long known sessions go on here while the store does not answer; null leaves it to ``session.grace``."""
     service_worker: f.Switch = False
@@ -343,3 +349,5 @@ class Config(Part):
     log: LogPart = Field(default_factory=LogPart)
     routes: list[RoutePart] = Field(default_factory=list)
     """The apps behind the gateway."""
+    forward_auth: ForwardAuthPart | None = None
+    """Proxies that ask about each request and carry it themselves; null for none."""

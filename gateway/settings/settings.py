@@ -67,6 +67,8 @@ class Settings:
     session_cookie: CookiePolicy
     memory: int
     """Opened sessions kept in memory, by each worker."""
+    websocket_activity: bool
+    """Whether messages that come over a WebSocket count as use of its session."""
     workers: int
     """Processes that proxy."""
     users_file: Path | None
@@ -85,6 +87,8 @@ class Settings:
     routes: tuple[Route, ...] = field(repr=False)
     limits: Limits
     log: LogTargets
+    forward_auth: TrustedProxies = field(default_factory=TrustedProxies)
+    """Which proxies may ask about the requests that they hold; empty where none may."""
     warnings: tuple[Problem, ...] = ()
     """What works, but is hardly what is meant, or less safe than it could be."""
     marks: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -10,6 +10,7 @@ from gateway.core.route import GATEWAY_PREFIX
 from gateway.settings.allow_checks import warn_allow
 from gateway.settings.checks import ConfigDraft, is_secure
 from gateway.settings.document import Found
+from gateway.settings.forward_auth_checks import warn_forward_auth
 from gateway.settings.headers import names_placeholder
 from gateway.settings.letter_case import warn_letter_case
 from gateway.settings.program_checks import warn_programs
@@ -48,6 +49,27 @@ def warn_proxies(draft: ConfigDraft) -> Iterator[Found]:
     for index, network in enumerate(draft.config.trusted_proxies):
         if network.prefixlen == 0:
             yield Found(("trusted_proxies", index), "believes everybody: any client can claim any address")
+
+
+KNOWN_COOKIES = {
+    "session": "Flask's, Starlette's and cookie-session's", "sessionid": "Django's", "csrftoken": "Django's",
+    "connect.sid": "Express's", "sid": "Frappe's and others'", "phpsessid": "PHP's", "jsessionid": "Java servers'",
+    "laravel_session": "Laravel's", "xsrf-token": "Angular's and Laravel's", "_xsrf": "Tornado's and Jupyter's",
+    "rack.session": "Rack's", "_session_id": "Rails'", "ci_session": "CodeIgniter's", "cakephp": "CakePHP's",
+    "asp.net_sessionid": "ASP.NET's", ".aspnetcore.session": "ASP.NET Core's", ".aspnetcore.cookies": "ASP.NET Core's",
+    "beaker.session.id": "Beaker's", "session_id": "Odoo's", "koa.sess": "Koa's", "play_session": "Play's",
+    "grafana_session": "Grafana's", "i_like_gitea": "Gitea's", "zbx_session": "Zabbix's",
+    "aiohttp_session": "aiohttp-session's", "_oauth2_proxy": "oauth2-proxy's", "authelia_session": "Authelia's",
+}  # fmt: skip
+"""Names of cookies, in lower case, that apps use by default: an app behind the gateway would lose its own."""
+
+
+def warn_cookie_name(draft: ConfigDraft) -> Iterator[Found]:
+    """Name a session cookie that takes the name of a framework's own."""
+    whose = KNOWN_COOKIES.get(draft.config.session.cookie.name.lower())
+    if whose is not None:
+        text = f"is {whose} own name for a cookie, which such an app could lose here; leave it out or choose another"
+        yield Found(("session", "cookie", "name"), text)
 
 
 def warn_cookie(draft: ConfigDraft) -> Iterator[Found]:
@@ -105,6 +127,7 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_admin,
     warn_proxies,
     warn_cookie,
+    warn_cookie_name,
     warn_lifetimes,
     warn_providers,
     warn_programs,
@@ -114,6 +137,7 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_empty,
     warn_headers,
     warn_shared_host,
+    warn_forward_auth,
 )
 
 

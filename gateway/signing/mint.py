@@ -70,10 +70,6 @@ class TokenMint:
         token = self.token(session, audience, now)
         return f"{self._policy.header}: {token.text}\r\n".encode("ascii"), token.stale_at
 
-    def pair(self, session: Session, audience: str, now: float) -> tuple[str, str]:
-        """Return the same as name and value. Raises StoreUnavailable."""
-        return self._policy.header, self.token(session, audience, now).text
-
     def _forget(self, now: float) -> None:
         """Forget the tokens that are half over, or the older half of all."""
         fresh = {place: token for place, token in self._made.items() if token.stale_at > now}

@@ -1,64 +1,71 @@
 """Picking the gateway's cookies out of the raw Cookie bytes, and everything else for the upstream.
 
-Split on ``;`` only, trim space and tab only, exact names, no unquoting; two different values of one
-name mean that there is none (RFC 6265bis §5.8.3 and cookie tossing). General cookie parsers can be
-made to forge a ``__Host-`` cookie from a neighbour's value.
+Split on ``;`` only, trim space and tab only, exact names, no unquoting: general cookie parsers can be made to
+forge a ``__Host-`` cookie from a neighbour's value. Ours are exactly the names that this configuration sets. Where
+the session's name comes with several values, whoever has the keys decides which is ours (see `PickedCookies`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from gateway.core.cookie import MAX_PARTS
+from gateway.core.cookie import HELPER_COOKIES, MAX_PARTS, TRANSFER_COOKIE_START, CookiePolicy, is_transfer_rest
 from gateway.wire.grammar import DIGITS, OWS, consists_of
+
+MAX_CANDIDATES: Final = 8
+"""Tokens of one request that are looked at; a browser whose sites toss more is told nothing by us."""
+OWN_STEM: Final = b"gateway_"
+"""What the names of all our cookies but a renamed session hold."""
 
 
 class PickedCookies:
     """The cookies of one request, sorted into ours and the upstream's."""
 
-    __slots__ = ("kept", "others", "token")
+    __slots__ = ("ambiguous", "candidates", "kept", "others", "token")
 
-    def __init__(self, token: str | None, kept: bytes, others: bytes) -> None:
+    def __init__(self, token: str | None, kept: bytes, others: bytes, candidates: tuple[str, ...] = ()) -> None:
         self.token = token
-        """The session token, put together from its parts; None if there is none or it is ambiguous."""
+        """The session token, put together from its parts; None if there is none, or more than one."""
         self.kept = kept
         """Our other cookies, for the control plane, as a Cookie value."""
         self.others = others
         """What an upstream may see, as a Cookie value."""
+        self.candidates = candidates
+        """Where the session's cookies have several values, the tokens that they make, `MAX_CANDIDATES` at most."""
+        self.ambiguous = False
+        """Whether several of them are ours, so that none counts."""
+
+    def settle(self, ours: Sequence[str]) -> None:
+        """Take the candidate that is the gateway's own, expired or not; of two, none counts (cookie tossing)."""
+        self.token = ours[0] if len(ours) == 1 else None
+        self.ambiguous = len(ours) > 1
 
 
 NO_COOKIES: Final = PickedCookies(None, b"", b"")
 
 
 class CookiePicker:
-    """Knows the names of the gateway's cookies."""
+    """Knows the names of the gateway's cookies under one configuration."""
 
-    def __init__(self, session_name: str, own_prefixes: Iterable[str]) -> None:
-        self._session = session_name.encode("ascii")
-        self._part = self._session + b"_"
-        self._own = tuple(name.encode("ascii") for name in own_prefixes)
-        self._starts = (self._session, *self._own)
-        """What the names of all our cookies begin with; some others' do too."""
-        self._bare = _without_prefix(self._session.lower())
-        self._own_bare = tuple(dict.fromkeys(_without_prefix(name.lower()) for name in self._own))
+    def __init__(self, policy: CookiePolicy) -> None:
+        self._session = policy.full_name.encode("ascii")
+        names = [policy.part_name(index).encode("ascii") for index in range(policy.most_parts)]
+        self._parts = {name: index for index, name in enumerate(names)}
+        helpers = [CookiePolicy(name=name, secure=policy.secure).full_name for name in HELPER_COOKIES]
+        self._helpers = frozenset(name.encode("ascii") for name in helpers)
+        self._transfer = CookiePolicy(name=TRANSFER_COOKIE_START, secure=policy.secure).full_name.encode("ascii")
 
     def claims(self, name: bytes) -> bool:
-        """Tell whether an upstream may not set a cookie of this name.
+        """Tell whether a cookie of this name is the gateway's own, so that no upstream may set it."""
+        return name in self._parts or self._is_helper(name)
 
-        Compared without regard to case, as browsers compare the prefixes (RFC 6265bis §4.1.3), and
-        with parts, with and without a prefix, so that no app tosses a cookie that could be taken for ours.
-        """
-        bare = _without_prefix(name.lower())
-        if bare.startswith(self._own_bare):
+    def _is_helper(self, name: bytes) -> bool:
+        if name in self._helpers:
             return True
-        rest = bare[len(self._bare) :] if bare.startswith(self._bare) else b"?"
-        return not rest or (rest.startswith(b"_") and consists_of(rest[1:], DIGITS))
-
-    def _is_session(self, name: bytes) -> bool:
-        if name == self._session:
-            return True
-        return name.startswith(self._part) and consists_of(name[len(self._part) :], DIGITS)
+        if not name.startswith(self._transfer):
+            return False
+        return is_transfer_rest(name[len(self._transfer) :].decode("latin-1"))
 
     def pick(self, lines: Sequence[bytes]) -> PickedCookies:
         """Sort the pairs of all Cookie lines of one request."""
@@ -66,28 +73,28 @@ class CookiePicker:
             return NO_COOKIES
         if len(lines) == 1 and (picked := self._pick_usual(lines[0])) is not None:
             return picked
-        session: dict[bytes, bytes | None] = {}
+        session: dict[int, list[bytes]] = {}
         kept: list[bytes] = []
         others: list[bytes] = []
-        starts = self._starts
         for line in lines:
             for piece in line.split(b";"):
                 pair = piece.strip(OWS)
-                if not pair.startswith(starts):
-                    if pair:
-                        others.append(pair)
-                    continue
                 name, equals, value = pair.partition(b"=")
                 name = name.rstrip(OWS)
-                if equals and self._is_session(name):
+                index = self._parts.get(name, -1) if equals else -1
+                if index >= 0:
+                    values = session.setdefault(index, [])
                     value = value.lstrip(OWS)
-                    session[name] = value if session.get(name, value) == value else None
-                elif name.startswith(self._own):
+                    if value and value not in values and value.isascii():
+                        values.append(value)
+                elif self._is_helper(name):
                     kept.append(pair)
-                else:
+                elif pair:
                     others.append(pair)
-        token = self._token(session) if session else None
-        return PickedCookies(token, b"; ".join(kept), b"; ".join(others))
+        found = _tokens(session)
+        token = found[0] if len(found) == 1 else None
+        candidates = tuple(found) if len(found) > 1 else ()
+        return PickedCookies(token, b"; ".join(kept), b"; ".join(others), candidates)
 
     def _pick_usual(self, line: bytes) -> PickedCookies | None:
         """Return the same for a line that names the session cookie once, whole, and no other of ours; else None.
@@ -107,36 +114,30 @@ class CookiePicker:
             return None
         else:
             value, others = line[after + 1 : end], line[: start - 2] + line[end:] if start else line[end + 2 :]
-        if others and (others.find(name) >= 0 or self._names_own(others)):
+        if others and (others.find(name) >= 0 or others.find(OWN_STEM) >= 0):
             return None
         if not value or not value.isascii() or value.strip(OWS) != value or value[1:2] == b".":
             return None
         return PickedCookies(value.decode("ascii"), b"", others)
 
-    def _names_own(self, pairs: bytes) -> bool:
-        for bare in self._own_bare:  # noqa: SIM110 - a generator costs more than it looks through
-            if pairs.find(bare) >= 0:
-                return True
-        return False
 
-    def _token(self, found: Mapping[bytes, bytes | None]) -> str | None:
-        first = found.get(self._session)
-        if not first or not first.isascii():
-            return None
-        if first[1:2] == b"." and consists_of(count := first[:1], DIGITS):
-            if not 2 <= int(count) <= MAX_PARTS:
-                return None
-            parts = [first[2:]]
-            for index in range(1, int(count)):
-                part = found.get(self._part + str(index).encode("ascii"))
-                if not part or not part.isascii():
-                    return None
-                parts.append(part)
-            if not parts[0]:
-                return None
-            first = b"".join(parts)
-        return first.decode("ascii")
+def _tokens(found: dict[int, list[bytes]]) -> list[str]:
+    """Return the different tokens that the values of the session's cookies make, `MAX_CANDIDATES` at most."""
+    tokens: list[str] = []
+    for first in found.get(0, ()):
+        for token in _put_together(first, found):
+            if token not in tokens:
+                tokens.append(token)
+    return tokens[:MAX_CANDIDATES]
 
 
-def _without_prefix(name: bytes) -> bytes:
-    return name.removeprefix(b"__host-").removeprefix(b"__secure-")
+def _put_together(first: bytes, found: dict[int, list[bytes]]) -> list[str]:
+    """Return what a first value makes with the other parts, where it says that there are some."""
+    if first[1:2] != b"." or not consists_of(count := first[:1], DIGITS):
+        return [first.decode("ascii")]
+    if not 2 <= int(count) <= MAX_PARTS or len(first) == 2:
+        return []
+    made = [first[2:]]
+    for index in range(1, int(count)):
+        made = [start + part for start in made for part in found.get(index, ())][:MAX_CANDIDATES]
+    return [token.decode("ascii") for token in made]

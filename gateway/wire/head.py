@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.core.limits import Limits
 from gateway.wire.blocks import COOKIE_START, KnownBlocks, split_cookie
+from gateway.wire.caching import CACHE_FIELDS, TARGETED_FIELDS, CacheControlLine, CachingLine, TargetedCacheLine
 from gateway.wire.grammar import FIELD_VALUE, OWS, BadSyntax, consists_of, is_token, only
 from gateway.wire.headers import (
     AuthorizationLine,
@@ -122,6 +123,10 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"set-cookie": SetCookieLine,
     b"date": DateLine,
     b"content-type": ContentTypeLine,
+    b"cache-control": CacheControlLine,
+    b"expires": CachingLine,
+    b"pragma": CachingLine,
+    **dict.fromkeys(TARGETED_FIELDS, TargetedCacheLine),
     b"proxy-connection": DroppedLine,
     b"proxy-authenticate": DroppedLine,
     b"keep-alive": DroppedLine,
@@ -153,6 +158,10 @@ class RequestHead(MessageHead):
         """Tell whether a body follows (RFC 9112 §6.3)."""
         return self.chunked or bool(self.content_length)
 
+    def wants_no_body(self) -> bool:
+        """Tell whether the response has no body, whatever its status (RFC 9110 §9.3.2)."""
+        return self.method == "HEAD"
+
 
 class AnswerHead(MessageHead):
     """An upstream's response head."""
@@ -177,7 +186,7 @@ class RequestParser:
             method, target, version = (data[:line_end] if line_end >= 0 else data).split(b" ")
         except ValueError:
             raise BadSyntax("a request line of other than three words") from None
-        head.method = METHODS.get(method) or self._other_method(method)
+        head.method = METHODS.get(method) or parse_method(method)
         if version != b"HTTP/1.1":
             head.version = self._other_version(version)
         if len(target) > self._limits.target:
@@ -207,17 +216,6 @@ class RequestParser:
             head.cookie_lines = (cookie[COOKIE_START:].strip(OWS), *head.cookie_lines)
 
     @staticmethod
-    def _other_method(method: bytes) -> str:
-        if not is_token(method):
-            raise BadSyntax("a method that is no token")
-        if method != method.upper():
-            # Some servers take "post" for POST, so rules about POST would be passed by.
-            raise BadSyntax("a method in lower case", 501)
-        if len(method) > MAX_METHOD:
-            raise BadSyntax("a method that is too long", 501)
-        return method.decode("ascii")
-
-    @staticmethod
     def _other_version(version: bytes) -> int:
         if version == b"HTTP/1.0":
             return 0
@@ -238,13 +236,7 @@ class RequestParser:
             self._other_form(head)
             if head.target == b"*":
                 return
-            target = head.target
-        head.path = simple_path(target)
-        if not head.path:
-            found = parse_target(target)
-            head.path = found.path
-            head.readings = found.readings
-            head.encoded_slash = found.encoded_slash
+        read_target(head)
 
     def _other_form(self, head: RequestHead) -> None:
         """Bring an absolute-form target into origin-form; its authority must agree with Host."""
@@ -255,6 +247,28 @@ class RequestParser:
         if parse_host(authority) != head.host or named != (head.host_value or b"").lower():
             raise BadSyntax("an absolute target for another host than Host")
         head.target = origin
+
+
+def parse_method(method: bytes) -> str:
+    """Return a method as rules know it. Raises BadSyntax."""
+    if not is_token(method):
+        raise BadSyntax("a method that is no token")
+    if method != method.upper():
+        # Some servers take "post" for POST, so rules about POST would be passed by.
+        raise BadSyntax("a method in lower case", 501)
+    if len(method) > MAX_METHOD:
+        raise BadSyntax("a method that is too long", 501)
+    return method.decode("ascii")
+
+
+def read_target(head: RequestHead) -> None:
+    """Take path and readings from a target in origin-form. Raises BadSyntax."""
+    head.path = simple_path(head.target)
+    if not head.path:
+        found = parse_target(head.target)
+        head.path = found.path
+        head.readings = found.readings
+        head.encoded_slash = found.encoded_slash
 
 
 class AnswerParser:
@@ -289,6 +303,8 @@ class AnswerParser:
                 plain.append(line)
             else:
                 entry.apply(head)
+        if head.nominated:
+            head.nominated -= CACHE_FIELDS
         if head.chunked and (head.content_length is not None or not minor):
             raise BadSyntax("an answer with Transfer-Encoding and Content-Length or in HTTP/1.0")
         return head

@@ -56,17 +56,26 @@ class IdentityHeaders:
         written = [(name, encode_value(fill(parts, identity))) for name, parts in self._templates]
         return [pair for pair in written if pair[1]]
 
-    def block(self, identity: Identity) -> bytes:
-        """Return the same as header lines, each ended by CRLF."""
+    def block(self, identity: Identity, *, whole: bool = False) -> bytes:
+        """Return the same as header lines, each ended by CRLF; as a ``whole``, with those that are empty."""
         written: list[str] = []
         values = [fill(parts, identity) for _, parts in self._templates]
         # Looked at once: nearly always all of them stand as they are.
         plain = _is_plain("".join(values))
         for index, value in enumerate(values):
             sent = value if plain and value.strip(" ") == value else encode_value(value)
-            if sent:
+            if sent or whole:
                 written += (self._templates[index][0], ": ", sent, "\r\n")
         return "".join(written).encode("ascii")
+
+    def empty_block(self) -> bytes:
+        """Return header lines that say nothing, for somebody who is not logged in."""
+        return "".join([f"{name}: \r\n" for name, _ in self._templates]).encode("ascii") + self.no_token
+
+    @property
+    def no_token(self) -> bytes:
+        """Lines in place of the headers that are written elsewhere."""
+        return "".join([f"{name}: \r\n" for name in self._further]).encode("ascii")
 
 
 Part = str | tuple[str, str]

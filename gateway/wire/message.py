@@ -56,6 +56,8 @@ class MessageHead:
     content_type = b""
     is_script = False
     """Whether a response is JavaScript, by its Content-Type."""
+    caching = 0
+    """What a response says about caches: see `wire.caching`."""
     unusual = False
     """Whether a request has a body, an expectation, an upgrade or hops: what a plain GET has not."""
 

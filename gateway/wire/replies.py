@@ -85,7 +85,7 @@ class OwnAnswers:
             lines.append(b"Connection: close")
         elif request is not None and not request.version:
             lines.append(b"Connection: keep-alive")
-        if request is not None and request.method == "HEAD":
+        if request is not None and request.wants_no_body():
             body = b""
         return b"\r\n".join(lines) + b"\r\n\r\n" + body
 

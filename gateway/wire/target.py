@@ -31,8 +31,15 @@ _PARAMETERS: Final = re.compile(r";[^/]*")
 _DOTS: Final = re.compile(r"/[. ]+(?:[/;?#]|\Z)")
 """A name of dots alone, which ends at ``;?#`` for those who decode before they take a path apart."""
 _QUERY_OR_FRAGMENT: Final = re.compile(r"[?#]")
-_OVERLOOKED: Final = (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
-"""Signs that are not to be seen, and that some file systems leave out of names (CVE-2014-9390)."""
+_OVERLOOKED: Final = (
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010)),
+    *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0),
+    *(*range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
+)
+"""Signs that are not to be seen (Unicode's Default_Ignorable_Code_Point).
+
+File systems that disregard case leave them out of names: HFS+ (CVE-2014-9390), ext4 and f2fs.
+"""
 _BEST_FIT: Final[Mapping[int, str | None]] = {
     **dict.fromkeys(_OVERLOOKED),
     **dict.fromkeys((0x2044, 0x2215, 0x2216, 0xA5, 0x20A9), "/"),

@@ -85,6 +85,8 @@ def switching_head(answer: AnswerHead, cookies: tuple[bytes, ...]) -> bytes:
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 _CLOSE: Final = 0x8
+_CONTROL: Final = 0x8
+"""The bit of an opcode that control frames have (RFC 6455 §5.5)."""
 _MAX_HEADER: Final = 14
 
 
@@ -96,13 +98,15 @@ def close_frame(code: int) -> bytes:
 class FrameCursor:
     """Follows the frames of one direction of a tunnel, so that a frame of ours can be put between two."""
 
-    __slots__ = ("_header", "_left", "closed")
+    __slots__ = ("_header", "_left", "closed", "data_frames")
 
     def __init__(self) -> None:
         self._header = b""
         self._left = 0
         self.closed = False
         """Whether a close frame has passed: nothing may follow it."""
+        self.data_frames = 0
+        """How many frames have begun that are no control frames: what somebody, or their page, has sent."""
 
     def feed(self, data: bytes) -> None:
         """Follow bytes that pass."""
@@ -121,7 +125,9 @@ class FrameCursor:
             at += length - len(self._header)
             self._header = b""
             self._left = _payload_length(header)
-            if header[0] & 0x0F == _CLOSE:
+            if not header[0] & _CONTROL:
+                self.data_frames += 1
+            elif header[0] & 0x0F == _CLOSE:
                 self.closed = True
 
     def at_boundary(self) -> bool:

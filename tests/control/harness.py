@@ -17,7 +17,6 @@ from aiohttp.web import Application, Request
 from gateway.control.app import ControlParts, make_control_app
 from gateway.control.facts import SESSION_HEADER
 from gateway.control.jwks import JwkSet
-from gateway.control.parts import TargetPaths
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.local_user import LocalUser
@@ -41,8 +40,6 @@ from gateway.sessions.sqlite_store import SqliteStore
 from gateway.sessions.sqlite_vault import SqliteTokenVault
 from gateway.sessions.store import SessionStore
 from gateway.wire.cookies import CookiePicker
-from gateway.wire.identity_headers import IdentityHeaders
-from gateway.wire.target import parse_target
 from tests.support.users import EVERYBODY, User
 from tests.support.visitor import PAGE, form_fields
 
@@ -162,7 +159,6 @@ class ControlSite:
             cost=CHEAPEST,
             pool=settings.pool,
         )
-        headers = IdentityHeaders([("X-Forwarded-User", "{user}"), ("X-Forwarded-Groups", "{groups}")])
         self.parts = ControlParts(
             store=self.store,
             session_cookie=settings.cookie,
@@ -173,8 +169,6 @@ class ControlSite:
             throttle=MemoryThrottle(self.ticks),
             audit=self.events.append,
             csrf_keys=(b"c" * 32,),
-            identity_headers=lambda session, _: headers.pairs(session.identity),
-            target_paths=_target_paths,
             providers=settings.providers,
             vault=self.vault,
             pending_keys=KeyRing([b"p" * 32], random=secrets.token_bytes),
@@ -206,11 +200,6 @@ class ControlSite:
 
     def audited(self, kind: str) -> list[AuditEvent]:
         return [event for event in self.events if event.kind == kind]
-
-
-def _target_paths(target: str) -> TargetPaths:
-    found = parse_target(target.encode("ascii"))
-    return TargetPaths(found.path, found.readings, found.encoded_slash)
 
 
 @dataclass(frozen=True)
@@ -246,7 +235,7 @@ class Browser:
         self.agent = agent
         self.cookies: dict[str, str] = {}
         cookie = site.settings.cookie
-        self._picker = CookiePicker(cookie.full_name, ("gateway_", "__Host-gateway_"))
+        self._picker = CookiePicker(cookie)
 
     async def get(self, path: str, headers: Mapping[str, str] = PAGE) -> Answer:
         return await self.send("GET", path, headers)

@@ -158,7 +158,7 @@ async def test_a_logout_needs_a_token_of_this_very_session(site: ControlSite) ->
         answer = await browser.post(LOGOUT, {"csrf_token": wrong})
         assert answer.status == 403
         assert await browser.session()
-    browser.cookies.pop("__Host-session")
+    browser.cookies.pop("__Host-gateway_session")
     await browser.login(BOB)
     answer = await browser.post(LOGOUT, {"csrf_token": of_first})
     assert answer.status == 403

@@ -108,7 +108,7 @@ async def test_a_logout_that_the_store_does_not_take_keeps_the_cookie(start_site
     store.writes = False
     answer = await browser.post("/_gateway/logout", form)
     assert answer.status == 503
-    assert "__Host-session" in browser.cookies
+    assert "__Host-gateway_session" in browser.cookies
     assert site.audited("logout") == []
     store.writes = True
     assert (await browser.post("/_gateway/logout", form)).status == 303

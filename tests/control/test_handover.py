@@ -111,7 +111,7 @@ async def test_a_remembered_session_is_remembered_on_every_host_for_as_long(host
     hosts.clock.move(86400)
     location = await coded(alice)
     answer = await alice.on(OTHER).get(location.removeprefix(f"https://{OTHER}"), TAB)
-    (cookie,) = [cookie for cookie in answer.cookies if cookie.startswith("__Host-session=")]
+    (cookie,) = [cookie for cookie in answer.cookies if cookie.startswith("__Host-gateway_session=")]
     assert f"; Max-Age={29 * 86400};" in cookie
     assert "; Secure; HttpOnly; SameSite=Lax" in cookie
 
@@ -120,7 +120,7 @@ async def test_one_that_is_not_remembered_goes_with_the_browser(hosts: ControlSi
     await alice.login()
     location = await coded(alice)
     answer = await alice.on(OTHER).get(location.removeprefix(f"https://{OTHER}"), TAB)
-    (cookie,) = [cookie for cookie in answer.cookies if cookie.startswith("__Host-session=")]
+    (cookie,) = [cookie for cookie in answer.cookies if cookie.startswith("__Host-gateway_session=")]
     assert "Max-Age" not in cookie
 
 
@@ -130,7 +130,7 @@ async def test_a_session_over_several_cookies_arrives_whole(start_site: StartSit
     await person.on(HOST).login(many)
     url, _ = await person.open(login_url(OTHER))
     assert url.endswith("/page?x=1")
-    assert "__Host-session_1" in person.on(OTHER).cookies
+    assert "__Host-gateway_session_1" in person.on(OTHER).cookies
     assert await person.on(OTHER).session() == await person.on(HOST).session() is not None
 
 
@@ -174,7 +174,7 @@ async def test_questions_that_are_never_answered_do_not_pile_up(hosts: ControlSi
 async def test_a_session_renewed_meanwhile_is_still_the_same(hosts: ControlSite, alice: Person) -> None:
     await alice.login()
     location = await coded(alice)
-    token = alice.on(HOST).cookies["__Host-session"]
+    token = alice.on(HOST).cookies["__Host-gateway_session"]
     hosts.clock.move(20)
     opened = await hosts.store.load(token, hosts.clock())
     await hosts.store.save(opened.session.touched(hosts.clock()), token)
@@ -208,7 +208,7 @@ async def test_a_host_that_was_handed_a_session_and_lost_it_shows_its_own_form(
     for _ in range(3):
         url, _ = await alice.open(login_url(OTHER))
         assert url == f"https://{OTHER}/page?x=1"
-        del alice.on(OTHER).cookies["__Host-session"]
+        del alice.on(OTHER).cookies["__Host-gateway_session"]
     url, answer = await alice.open(login_url(OTHER))
     assert (urlsplit(url).netloc, answer.status) == (OTHER, 200)
     assert "did not keep the cookie" in answer.text
@@ -273,7 +273,7 @@ async def test_strict_cookies_get_a_page_where_a_redirect_would_lose_them(start_
     await person.login()
     start = (await asked(person)).removeprefix(f"https://{HOST}")
     held = dict(person.on(HOST).cookies)
-    del person.on(HOST).cookies["__Host-session"]
+    del person.on(HOST).cookies["__Host-gateway_session"]
     shown = await person.on(HOST).get(start, TAB)
     assert (shown.status, "One moment" in shown.text) == (200, True)
     person.on(HOST).cookies = held

@@ -156,7 +156,7 @@ async def test_failures_elsewhere_do_not_lock_out_a_browser_that_logged_in_befor
     assert (await newcomer.login(ALICE)).status == 429
     owner.address = "203.0.113.10"
     form = await filled(site.browser(), ALICE)
-    owner.cookies.pop("__Host-session")
+    owner.cookies.pop("__Host-gateway_session")
     form = await filled(owner, ALICE)
     assert (await owner.post(LOGIN, form)).status == 303
 
@@ -181,7 +181,7 @@ async def test_more_logins_than_can_be_hashed_get_503_and_do_not_count_as_failur
 async def test_remember_me_makes_a_lasting_cookie_and_session(site: ControlSite) -> None:
     browser = site.browser()
     answer = await browser.login(ALICE, remember=True)
-    (cookie,) = (line for line in answer.cookies if line.startswith("__Host-session="))
+    (cookie,) = (line for line in answer.cookies if line.startswith("__Host-gateway_session="))
     assert f"; Max-Age={30 * 86400}; Expires=" in cookie
     session = await browser.session()
     assert session
@@ -195,7 +195,7 @@ async def test_remember_me_makes_a_lasting_cookie_and_session(site: ControlSite)
 async def test_without_remember_me_the_cookie_ends_with_the_browser(site: ControlSite) -> None:
     browser = site.browser()
     answer = await browser.login(ALICE)
-    (cookie,) = (line for line in answer.cookies if line.startswith("__Host-session="))
+    (cookie,) = (line for line in answer.cookies if line.startswith("__Host-gateway_session="))
     assert "Max-Age" not in cookie
     assert "Expires" not in cookie
     assert cookie.endswith("; Path=/; Secure; HttpOnly; SameSite=Lax")
@@ -219,14 +219,14 @@ async def test_a_large_session_is_split_over_cookies_and_surplus_ones_are_remove
     browser = site.browser()
     other_tab = await filled(browser, ALICE)
     answer = await browser.login(crowd)
-    assert [line.partition("=")[0] for line in answer.cookies] == ["__Host-session", "__Host-session_1"]
+    assert [line.partition("=")[0] for line in answer.cookies] == ["__Host-gateway_session", "__Host-gateway_session_1"]
     session = await browser.session()
     assert session
     assert session.identity.user == "crowd"
     answer = await browser.post(LOGIN, other_tab)
-    assert [line.partition("=")[0] for line in answer.cookies] == ["__Host-session", "__Host-session_1"]
+    assert [line.partition("=")[0] for line in answer.cookies] == ["__Host-gateway_session", "__Host-gateway_session_1"]
     assert "Max-Age=0" in answer.cookies[1]
-    assert set(browser.cookies) == {"__Host-gateway_browser", "__Host-session"}
+    assert set(browser.cookies) == {"__Host-gateway_browser", "__Host-gateway_session"}
 
 
 async def test_a_session_too_large_for_cookies_is_refused_with_the_way_out(start_site: StartSite) -> None:
@@ -236,7 +236,7 @@ async def test_a_session_too_large_for_cookies_is_refused_with_the_way_out(start
     answer = await browser.login(crowd)
     assert answer.status == 500
     assert "session.store" in answer.text
-    assert "__Host-session" not in browser.cookies
+    assert "__Host-gateway_session" not in browser.cookies
     assert site.audited("login") == []
     assert site.audited("login_failed")[0].reason == "the session is too large for cookies"
 
@@ -300,7 +300,9 @@ async def test_with_a_cookie_domain_the_login_page_is_on_the_public_host_alone(s
     browser = site.browser()
     answer = await browser.login(ADMIN, next_url="https://mail.example.com/inbox?a=1")
     assert answer.headers["Location"] == "https://mail.example.com/inbox?a=1"
-    (cookie,) = (line for line in answer.cookies if line.startswith("__Secure-session="))
+    *removed, cookie = (line for line in answer.cookies if line.startswith("__Secure-gateway_session="))
+    # One for the host alone, as from before the domain was configured, would come back beside it.
+    assert all("Max-Age=0" in line and "Domain" not in line for line in removed)
     assert "; Domain=example.com; Secure" in cookie
 
 

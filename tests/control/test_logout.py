@@ -34,7 +34,7 @@ async def test_a_copied_cookie_is_worth_nothing_after_the_logout(site: ControlSi
     await browser.login(ALICE, remember=True)
     copied = dict(browser.cookies)
     await log_out(browser)
-    assert "__Host-session" not in browser.cookies
+    assert "__Host-gateway_session" not in browser.cookies
     browser.cookies = copied
     assert await browser.session() is None
     assert (await browser.get("/_gateway/me")).status == 401
@@ -56,7 +56,7 @@ async def test_all_parts_of_a_split_cookie_are_removed(start_site: StartSite) ->
     site = await start_site(Settings(users=(crowd,)))
     browser = site.browser()
     await browser.login(crowd)
-    assert {"__Host-session", "__Host-session_1"} < set(browser.cookies)
+    assert {"__Host-gateway_session", "__Host-gateway_session_1"} < set(browser.cookies)
     await log_out(browser)
     assert set(browser.cookies) == {"__Host-gateway_browser"}
 
@@ -66,7 +66,7 @@ async def test_a_logout_without_a_session_clears_the_cookies_and_asks_nothing(si
     assert (await browser.get(LOGOUT)).headers["Location"] == "/_gateway/login?signed_out=1"
     answer = await browser.post(LOGOUT, {})
     assert (answer.status, answer.headers["Location"]) == (303, "/_gateway/login?signed_out=1")
-    assert any(line.startswith("__Host-session=; Max-Age=0") and "; Secure" in line for line in answer.cookies)
+    assert any(line.startswith("__Host-gateway_session=; Max-Age=0") and "; Secure" in line for line in answer.cookies)
     assert site.audited("logout") == []
 
 

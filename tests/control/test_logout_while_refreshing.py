@@ -97,7 +97,7 @@ async def stage(start_site: StartSite, provider: FakeProvider, request: pytest.F
     )
     # The provider's tokens are good for 300 seconds.
     site.clock.move(280)
-    return Stage(rig, browser, session, browser.cookies["__Host-session"], refresher)
+    return Stage(rig, browser, session, browser.cookies["__Host-gateway_session"], refresher)
 
 
 async def test_tokens_that_come_after_the_logout_go_back(stage: Stage) -> None:

@@ -53,7 +53,7 @@ async def session_of(browser: Browser) -> Session:
 
 
 def cookie_of(answer: Answer) -> str:
-    (cookie,) = (line for line in answer.cookies if line.startswith("__Host-session="))
+    (cookie,) = (line for line in answer.cookies if line.startswith("__Host-gateway_session="))
     return cookie
 
 

@@ -163,7 +163,7 @@ async def test_ending_this_session_is_a_logout(listing: ControlSite) -> None:
     answer = await end(browser, handle=handle)
     assert (answer.status, answer.headers["Location"]) == (303, "/_gateway/login?signed_out=1")
     assert answer.headers["Clear-Site-Data"] == '"cache"'
-    assert "__Host-session" not in browser.cookies
+    assert "__Host-gateway_session" not in browser.cookies
     assert [(event.user, event.session) for event in listing.audited("logout")] == [("alice", handle)]
 
 
@@ -189,7 +189,7 @@ async def test_sessions_in_cookies_cannot_be_listed_but_ended_everywhere(site: C
     answer = await end(desk, end="everywhere")
     assert (answer.status, answer.headers["Location"]) == (303, "/_gateway/login?signed_out=1")
     assert [await phone.session(), await desk.session()] == [None, None]
-    assert "__Host-session" not in desk.cookies
+    assert "__Host-gateway_session" not in desk.cookies
     assert await bob.session()
     (event,) = site.audited("sessions_ended")
     assert (event.user, event.by, event.ended, event.reason) == ("alice", "user", 0, "all")

@@ -134,7 +134,7 @@ async def test_a_browser_that_does_not_keep_the_new_cookie_is_not_led_in_circles
 ) -> None:
     alice.on(HOST).cookies.clear()
     await alice.login()
-    old = {name: value for name, value in alice.on(OTHER).cookies.items() if name == "__Host-session"}
+    old = {name: value for name, value in alice.on(OTHER).cookies.items() if name == "__Host-gateway_session"}
     for _ in range(5):
         url, answer = await alice.open(LOGIN)
         if answer.status == 200:

@@ -24,11 +24,11 @@ def attributes(cookie: str) -> dict[str, str]:
 
 
 NAMES = [
-    (CookiePolicy(), "__Host-session"),
-    (CookiePolicy(domain="example.com"), "__Secure-session"),
-    (CookiePolicy(path="/app"), "__Secure-session"),
-    (CookiePolicy(secure=False), "session"),
-    (CookiePolicy(secure=False, domain="example.com"), "session"),
+    (CookiePolicy(), "__Host-gateway_session"),
+    (CookiePolicy(domain="example.com"), "__Secure-gateway_session"),
+    (CookiePolicy(path="/app"), "__Secure-gateway_session"),
+    (CookiePolicy(secure=False), "gateway_session"),
+    (CookiePolicy(secure=False, domain="example.com"), "gateway_session"),
     (CookiePolicy(name="__Host-own"), "__Host-own"),
     (CookiePolicy(name="__SECURE-own"), "__SECURE-own"),
 ]
@@ -40,9 +40,9 @@ def test_the_prefix_follows_the_attributes(policy: CookiePolicy, name: str) -> N
     assert policy.full_name == name
     for cookie in policy.set("x", max_age=None, now=NOW):
         said = attributes(cookie)
-        if policy.name == "session" and name.startswith("__"):
+        if policy.name == "gateway_session" and name.startswith("__"):
             assert "secure" in said
-        if policy.name == "session" and name.startswith("__Host-"):
+        if policy.name == "gateway_session" and name.startswith("__Host-"):
             assert said["path"] == "/"
             assert "domain" not in said
 
@@ -57,7 +57,7 @@ def test_a_token_goes_round(token: str, policy: CookiePolicy) -> None:
     assert len(cookies) == -(-len(token) // PART_BYTES)
     pairs = [cookie.partition(";")[0] for cookie in cookies]
     assert all(len(pair) - 1 <= 4096 for pair in pairs)
-    picked = CookiePicker(policy.full_name, ()).pick([pair.encode("ascii") for pair in pairs])
+    picked = CookiePicker(policy).pick([pair.encode("ascii") for pair in pairs])
     assert picked.token == token
     assert picked.others == b""
     jar = SimpleCookie("; ".join(pairs))
@@ -76,7 +76,7 @@ def test_the_budget() -> None:
 def test_a_browser_session() -> None:
     """Without a lifetime there is neither Max-Age nor Expires."""
     (cookie,) = CookiePolicy().set("x", max_age=None, now=NOW)
-    assert cookie == "__Host-session=x; Path=/; Secure; HttpOnly; SameSite=Lax"
+    assert cookie == "__Host-gateway_session=x; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
 @pytest.mark.parametrize("age", [1, 86400, MAX_AGE_CAP, MAX_AGE_CAP + 1, 10 * MAX_AGE_CAP])

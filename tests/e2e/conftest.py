@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.support.browser import PATIENCE_MS, OpenContext, Watch, launch
+from tests.support.browser_fixtures import browser, new_context
 from tests.support.clock import SetClock
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.hostile import HostileUpstream
 from tests.support.messages import Request
 from tests.support.users import ALICE
 from tests.support.visitor import Visitor, logged_in
+
+__all__ = ["browser", "new_context"]
 
 
 @dataclass
@@ -71,29 +71,3 @@ def site(shared_site: Site) -> Iterator[Site]:
 def clock(tmp_path: Path) -> SetClock:
     """A clock for a gateway that is started with its ``env``."""
     return SetClock(tmp_path / "clock")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = launch(playwright)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def new_context(browser: Browser) -> Iterator[OpenContext]:
-    """Make browsers without memory; none may print errors or ask another host."""
-    contexts: list[tuple[BrowserContext, Watch]] = []
-
-    def make(**options: Any) -> BrowserContext:
-        context = browser.new_context(**options)
-        context.set_default_timeout(PATIENCE_MS)
-        contexts.append((context, Watch(context)))
-        return context
-
-    yield make
-    problems = [problem for _, watch in contexts for problem in watch.problems]
-    for context, _ in contexts:
-        context.close()
-    assert not problems, problems

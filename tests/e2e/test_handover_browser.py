@@ -108,7 +108,9 @@ def test_one_login_opens_all_hosts_and_one_logout_closes_them(stage: Stage) -> N
     stage.sign_in(page, WIKI, "/page?year=2026")
     for host in (PUBLIC, TENANT, WIKI):
         stage.open_app(page, host, "/other")
-    assert {cookie["domain"] for cookie in stage.context.cookies() if cookie["name"] == "__Host-session"} == set(HOSTS)
+    assert {
+        cookie["domain"] for cookie in stage.context.cookies() if cookie["name"] == "__Host-gateway_session"
+    } == set(HOSTS)
     only_audited(stage.gateway, "login")
     page.goto(stage.url(TENANT, "/_gateway/logout"))
     page.get_by_role("button", name="Sign out").click()

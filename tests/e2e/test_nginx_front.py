@@ -103,7 +103,7 @@ def test_login_through_nginx(site: Site) -> None:
     visitor = site.visitor()
     answer = visitor.login(ALICE)
     (name,) = visitor.session()
-    assert name == "__Host-session"
+    assert name == "__Host-gateway_session"
     (line,) = [line for line in answer.get_all("Set-Cookie") if line.startswith(name)]
     assert "; Secure" in line
     assert "; HttpOnly" in line
@@ -233,7 +233,7 @@ def test_logout_through_nginx(site: Site) -> None:
     visitor = site.logged_in(ALICE)
     answer = visitor.logout()
     assert answer.status == 303
-    (line,) = [line for line in answer.get_all("Set-Cookie") if line.startswith("__Host-session=;")]
+    (line,) = [line for line in answer.get_all("Set-Cookie") if line.startswith("__Host-gateway_session=;")]
     assert "; Secure" in line
     assert "; Path=/" in line
     assert visitor.get("/x", PROGRAM).status == 401

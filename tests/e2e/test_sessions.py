@@ -76,13 +76,13 @@ def test_https_site(start_gateway: StartGateway, recorder: RecorderUpstream) -> 
     """On https the cookie is Secure and has the `__Host-` prefix; with a domain it has `__Secure-` and the Domain."""
     config = gateway_config(route("app", "/", recorder.url), public_url="https://localhost")
     gateway = start_gateway(config)
-    cookie = set_cookie(Visitor(gateway, host="localhost").try_login("alice", ALICE.password), "__Host-session")
+    cookie = set_cookie(Visitor(gateway, host="localhost").try_login("alice", ALICE.password), "__Host-gateway_session")
     assert ("secure" in cookie, cookie["path"], "domain" in cookie) == (True, "/", False)
     config = gateway_config(route("app", "/", recorder.url), public_url="https://login.example.com")
     config["session"]["cookie"] = {"domain": "example.com"}
     gateway = start_gateway(config)
     visitor = Visitor(gateway, host="login.example.com")
-    cookie = set_cookie(visitor.try_login("alice", ALICE.password), "__Secure-session")
+    cookie = set_cookie(visitor.try_login("alice", ALICE.password), "__Secure-gateway_session")
     assert ("secure" in cookie, cookie["domain"].lstrip(".")) == (True, "example.com")
     assert visitor.get("/x").status == 200
 

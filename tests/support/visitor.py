@@ -145,7 +145,7 @@ class Visitor:
 
     def session(self) -> dict[str, str]:
         """Return the session's cookies; empty without one."""
-        return {name: value for name, value in self.cookies.items() if _bare(name).split("_")[0] == "session"}
+        return {name: value for name, value in self.cookies.items() if _bare(name).startswith("gateway_session")}
 
     def cookie_pair(self) -> str:
         """Return the one session cookie as ``name=value``."""

@@ -1,0 +1,107 @@
+"""Forward auth: another proxy asks about a request that it holds, and gets the decision and the identity.
+
+The request that is asked about goes the way of every other (`Exchange.run`); here is what is different: who may ask,
+and how the response is written. Nothing here decides who is let in.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from gateway.core.peer import TrustedProxies
+from gateway.core.policy import Address
+from gateway.core.route import Route
+from gateway.errors import RequestError
+from gateway.wire.asked import AskedHead
+from gateway.wire.replies import wants_page
+from gateway.wire.websocket import origin_allowed
+
+MAX_WARNINGS: Final = 16
+"""Peers that the log names; beyond, it has said what is to be done."""
+PASSED: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+
+
+class Askers:
+    """Who may ask about the requests of others."""
+
+    def __init__(self, networks: TrustedProxies, trusted: TrustedProxies, log: logging.Logger) -> None:
+        """``networks`` is empty where forward auth is not configured; ``trusted`` are the proxies in front."""
+        self._networks = networks
+        self.trusted = TrustedProxies((*networks.networks, *trusted.networks))
+        """Whose X-Forwarded-For is believed in a request that asks."""
+        self._log = log
+        self._named: set[str] = set()
+
+    def may_ask(self, peer: Address | None) -> bool:
+        """Tell whether a peer may ask; nobody without an address may, as by a unix socket."""
+        return self._networks.trusts(peer)
+
+    def turn_away(self, peer: str) -> None:
+        """Say in the log, once for each peer, why it gets 404, and what would let it ask."""
+        if peer in self._named or len(self._named) >= MAX_WARNINGS:
+            return
+        self._named.add(peer)
+        if not peer:
+            self._log.warning("/_gateway/verify was asked through a unix socket: forward auth is for peers by TCP")
+        elif self._networks.networks:
+            self._log.warning(
+                "/_gateway/verify was asked by %s, which is not in forward_auth.from: add it if it is your proxy", peer
+            )
+        else:
+            self._log.warning(
+                "/_gateway/verify was asked by %s, but forward auth is not configured: "
+                "if that is your proxy, set forward_auth: {from: [%s]}",
+                peer,
+                peer,
+            )
+
+
+def check_websocket(head: AskedHead, route: Route, scheme: str) -> None:
+    """Check a WebSocket that would be opened as one that comes here is checked. Raises RequestError."""
+    if not route.websocket:
+        raise RequestError(403, "a WebSocket where the route has none")
+    if not origin_allowed(head, route.origins, scheme):
+        raise RequestError(403, "a WebSocket from another origin")
+
+
+def passing(
+    head: AskedHead,
+    identity: bytes,
+    cookie: bytes,
+    renewed: tuple[bytes, ...],
+    date: bytes,
+    request_id: bytes,
+    close: bool,
+) -> bytes:
+    """Return the response that lets a request pass.
+
+    ``identity`` are lines with every configured header, ``cookie`` is the client's line without ours: what is empty has
+    to be there, too, for most proxies keep what a client sent where the response does not name it.
+    """
+    lines = [PASSED, identity, b"Cookie: ", cookie, b"\r\n"]
+    if len(renewed) == 1:
+        # Proxies hand on one Set-Cookie at best; of a session in several, the server knows when it was last seen.
+        lines += (b"Set-Cookie: ", renewed[0], b"\r\n")
+    if close:
+        lines.append(b"Connection: close\r\n")
+    elif not head.version:
+        lines.append(b"Connection: keep-alive\r\n")
+    lines += (b"Date: ", date, b"\r\nX-Request-Id: ", request_id, b"\r\n\r\n")
+    return b"".join(lines)
+
+
+def login_response(
+    head: AskedHead, login: bytes, scheme: str, challenges: tuple[bytes, ...]
+) -> tuple[int, tuple[bytes, ...]]:
+    """Return status and lines that lead to ``login``, as an absolute URL on the host that is asked about.
+
+    Location is for browsers on their way to a page alone: nginx, which knows no other refusal than 401 and 403, tells
+    them by it from programs.
+    """
+    if login.startswith(b"/"):
+        login = b"%b://%b%b" % (scheme.encode("ascii"), head.host_value or b"", login)
+    line = b"X-Gateway-Login: " + login
+    if head.websocket or not wants_page(head):
+        return 401, (line, *challenges)
+    return 302 if head.redirects else 401, (b"Location: " + login, line)
