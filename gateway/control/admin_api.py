@@ -10,9 +10,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from gateway.control.admin_access import peer_of, refusal
-from gateway.control.answers import exact_time, json_answer, problem
+from gateway.control.answers import because, exact_time, json_answer, problem
 from gateway.control.middleware import RETRY_SECONDS
 from gateway.control.parts import AdminParts
+from gateway.core import reasons
 from gateway.core.audit import TEXT_CHARACTERS, AuditEvent, AuditKind
 from gateway.core.session import SessionSummary
 from gateway.errors import StoreUnavailable
@@ -96,7 +97,7 @@ class AdminApi:
             return await handler(request)
         if refused := refusal(request, self._parts.token()):
             self._report(request, "admin_refused", "", reason=refused.reason)
-            response = problem(request, refused.status, f"Refused: {refused.reason}.")
+            response = because(problem(request, refused.status, f"Refused: {refused.reason}."), reasons.ADMIN_ACCESS)
             if refused.challenge:
                 response.headers[hdrs.WWW_AUTHENTICATE] = refused.challenge
             return response
@@ -109,7 +110,7 @@ class AdminApi:
             _log.error("admin API: the session store failed: %r", error)
             response = problem(request, 503, "The session store does not work; nothing is known about what was ended.")
             response.headers[hdrs.RETRY_AFTER] = str(RETRY_SECONDS)
-            return response
+            return because(response, reasons.STORE_DOWN)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add the addresses of the API."""

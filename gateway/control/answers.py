@@ -11,6 +11,7 @@ from markupsafe import escape
 
 from gateway.control.facts import is_navigation, request_id_of
 from gateway.control.pages import REQUEST_ID_MARK, error_page
+from gateway.core.reasons import HEADER
 
 DETAILS = {
     400: "What was sent cannot be understood here.",
@@ -53,6 +54,12 @@ def problem(request: web.Request, status: int, detail: str, **members: object) -
     }
     body = json.dumps(fields).encode("ascii") + b"\n"
     return web.Response(body=body, status=status, headers={hdrs.CONTENT_TYPE: "application/problem+json"})
+
+
+def because(response: web.Response, reason: str) -> web.Response:
+    """Return a refusal that names its reason, one of `core.reasons.REFUSALS`, for log and counters too."""
+    response.headers[HEADER] = reason
+    return response
 
 
 def json_answer(fields: object) -> web.Response:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from markupsafe import escape
 
-from gateway.control.answers import page, redirect
+from gateway.control.answers import because, page, redirect
 from gateway.control.asking import STEP_UP
 from gateway.control.facts import SESSION_HEADER, audit_event, host_name, host_of, login_path, request_id_of
 from gateway.control.handover import HANDOVER_PATH, encoded, start_url
@@ -17,6 +17,7 @@ from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
 from gateway.control.session_storage import adopt, current_session
 from gateway.control.site import HERE, SITE
 from gateway.core.own_pages import LOGIN_PATH
+from gateway.core.reasons import TRANSFER_REFUSED
 from gateway.errors import BadToken
 from gateway.sessions.handovers import Handover
 
@@ -123,7 +124,7 @@ def _refused(request: web.Request, refusal: Refusal) -> web.Response:
     links = (("Sign in on this site", f"{LOGIN_PATH}?{HERE}=1"), ("Try again", LOGIN_PATH))
     html = error_page(refusal.status, title="You are not signed in here", detail=refusal.detail, links=links)
     text = html.decode("utf-8").replace(REQUEST_ID_MARK, str(escape(request_id_of(request))))
-    return _bare(page(text, refusal.status))
+    return _bare(because(page(text, refusal.status), TRANSFER_REFUSED))
 
 
 def _bare(response: web.Response) -> web.Response:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from gateway.control.answers import page, redirect
+from gateway.control.answers import because, page, redirect
 from gateway.control.asking import CHOOSE, STEP_UP, Asking
 from gateway.control.csrf import FIELD
 from gateway.control.facts import (
@@ -33,12 +33,15 @@ from gateway.core.audit import AuditKind
 from gateway.core.device import device_label
 from gateway.core.identity import Identity
 from gateway.core.provider import ProviderSession
+from gateway.core.reasons import BAD_CREDENTIALS, CSRF
 from gateway.core.session import SESSION_ID_BYTES, Session, start_session
 from gateway.errors import BadCredentials, LoginBusy, TooManyAttempts
 from gateway.login.method import LoginMethod
 from gateway.login.throttle import Attempt, client_network
 
 PURPOSE = "login"
+REASONS = {401: BAD_CREDENTIALS, 403: CSRF}
+"""What the page is shown again for, beside what the status says by itself."""
 SIGNED_OUT = "signed_out"
 REMOVE_COOKIES = "remove_cookies"
 """The field of the form that removes all session cookies, where two came and neither counts."""
@@ -279,7 +282,8 @@ def _login_page(
         elsewhere=login_path(next_url) if elsewhere else "",
         ambiguous=has_ambiguous_cookies(request),
     )
-    return page(shown.render(), status, csp=site.form_csp, retry_after=retry_after)
+    response = page(shown.render(), status, csp=site.form_csp, retry_after=retry_after)
+    return because(response, REASONS[status]) if status in REASONS else response
 
 
 def _buttons(site: Site, entry: Entry, next_url: str, asking: Asking | None) -> tuple[ProviderButton, ...]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from aiohttp import hdrs, web
 
-from gateway.control.answers import problem
+from gateway.control.answers import because, problem
 from gateway.control.facts import audit_event
 from gateway.control.form import read_form
 from gateway.control.middleware import AUDIT, RETRY_SECONDS
@@ -15,6 +15,7 @@ from gateway.control.oidc_views import login_of
 from gateway.control.session_storage import current_session, sign_out
 from gateway.control.site import SITE
 from gateway.core.provider import ended_marks
+from gateway.core.reasons import LOGOUT_TOKEN, PROVIDER_DOWN
 from gateway.errors import LoginRefused, ProviderDown, StoreUnavailable
 from gateway.login.redirect import LogoutToken, RedirectLogin
 
@@ -49,7 +50,7 @@ async def backchannel_logout(request: web.Request) -> web.Response:
         return _refused(request, login, str(error))
     except ProviderDown as error:
         _log.warning("a logout token could not be checked: %s: %s", login.provider.id, error)
-        response = problem(request, 503, "The logout token cannot be checked right now.")
+        response = because(problem(request, 503, "The logout token cannot be checked right now."), PROVIDER_DOWN)
         response.headers[hdrs.RETRY_AFTER] = str(RETRY_SECONDS)
         return response
     try:
@@ -85,7 +86,8 @@ def _refused(request: web.Request, login: RedirectLogin, reason: str) -> web.Res
     reason = f"{login.provider.id}: {reason}"
     _log.warning("a logout token was refused: %s", reason)
     parts.audit(audit_event(request, "logout_refused", parts.clock(), reason=reason))
-    return problem(request, 400, "The logout token is not accepted.", error="invalid_request")
+    response = problem(request, 400, "The logout token is not accepted.", error="invalid_request")
+    return because(response, LOGOUT_TOKEN)
 
 
 async def frontchannel_logout(request: web.Request) -> web.Response:

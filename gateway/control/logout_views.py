@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from gateway.control.answers import page, redirect
+from gateway.control.answers import because, page, redirect
 from gateway.control.csrf import FIELD
 from gateway.control.facts import audit_event, host_of
 from gateway.control.form import read_form
@@ -17,6 +17,7 @@ from gateway.control.pages import LogoutPage
 from gateway.control.session_storage import current_session, sign_out
 from gateway.control.site import SITE
 from gateway.core.own_pages import LOGIN_PATH
+from gateway.core.reasons import CSRF
 from gateway.core.session import Session
 
 PURPOSE = "logout"
@@ -41,7 +42,7 @@ async def submit_logout(request: web.Request) -> web.Response:
         user = session.identity.user
         if refusal := site.csrf.refusal(request, form.get(FIELD, ""), PURPOSE, session.id):
             site.parts.audit(audit_event(request, "csrf_refused", site.parts.clock(), user=user, reason=refusal))
-            return _logout_page(request, session, form.get("next", ""), 403, notice=STALE)
+            return because(_logout_page(request, session, form.get("next", ""), 403, notice=STALE), CSRF)
         request[AUDIT] = audit_event(request, "logout", site.parts.clock(), user=user, session=session.handle)
     return await leave(request, session, form.get("next", ""))
 

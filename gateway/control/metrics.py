@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, product
 
@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gateway.core.metrics import LATENCY_BOUNDS, Counters, RunState, is_count
+from gateway.core.reasons import CUTS, REFUSALS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OUTCOMES = ("success", "failure", "throttled", "busy", "csrf", "error")
@@ -102,6 +103,8 @@ class GatewayCollector(Collector):
         """Yield every metric as it is now."""
         counters = self._counters()
         yield from _of_routes(counters)
+        yield _by_reason("gateway_refused", "Requests that the gateway refused.", REFUSALS, counters.refused)
+        yield _by_reason("gateway_cut", "Responses, WebSockets and uploads ended under way.", CUTS, counters.cut)
         yield from _of_connections(counters)
         yield from _of_run(self._run)
         if self.store is not None:
@@ -115,6 +118,13 @@ class GatewayCollector(Collector):
         build = GaugeMetricFamily("gateway_build_info", "Always 1; the labels tell.", labels=["version", "python"])
         build.add_metric([self._version, platform.python_version()], 1)
         yield build
+
+
+def _by_reason(name: str, text: str, known: Iterable[str], counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["reason"])
+    for reason in known:
+        family.add_metric([reason], counts.get(reason, 0))
+    return family
 
 
 def _of_refreshes(counts: RefreshCounts) -> Metric:
@@ -141,13 +151,16 @@ def _of_routes(counters: Counters) -> Iterator[Metric]:
         "gateway_request_duration_seconds", "From the request's head to the end of its answer.", labels=["route"]
     )
     errors = CounterMetricFamily("gateway_upstream_errors", "Failures of upstreams.", labels=["route", "kind"])
+    dropped = CounterMetricFamily("gateway_dropped", "Messages that lost something.", labels=["route", "kind"])
     for name, route in counters.routes.items():
         for status, count in route.by_status.items():
             requests.add_metric([name, str(status)], count)
         latency.add_metric([name], list(zip(_BUCKETS, accumulate(route.latency), strict=True)), route.latency_sum)
         for kind, count in route.upstream_errors.items():
             errors.add_metric([name, kind], count)
-    yield from (requests, latency, errors)
+        for kind, count in route.dropped.items():
+            dropped.add_metric([name, kind], count)
+    yield from (requests, latency, errors, dropped)
 
 
 def _of_connections(counters: Counters) -> Iterator[Metric]:

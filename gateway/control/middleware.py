@@ -8,10 +8,11 @@ from dataclasses import replace
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from gateway.control.answers import failure
+from gateway.control.answers import because, failure
 from gateway.control.pages import PAGE_HEADERS
 from gateway.control.session_storage import REPLACED
 from gateway.control.site import SITE
+from gateway.core import reasons
 from gateway.core.audit import AuditEvent
 from gateway.errors import BadToken, SessionTooLarge, StoreUnavailable
 
@@ -30,6 +31,8 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await _answer_or_error(request, handler)
     for name, value in PAGE_HEADERS:
         response.headers.setdefault(name, value)
+    if response.status >= 400:
+        response.headers.setdefault(reasons.HEADER, reasons.of_status(response.status))
     if BROWSER in request:
         site = request.app[SITE]
         response.headers.add(hdrs.SET_COOKIE, site.csrf.set_cookie(request[BROWSER], site.parts.clock()))
@@ -45,16 +48,16 @@ async def _answer_or_error(request: web.Request, handler: Handler) -> web.Stream
         # A token is bad here where a login met the ending of all its user's sessions: it may be tried again.
         _log.error("a session could not be kept: %s", error)
         _report_failure(request, "the session store failed")
-        response = failure(request, 503)
+        response = because(failure(request, 503), reasons.STORE_DOWN)
         response.headers[hdrs.RETRY_AFTER] = str(RETRY_SECONDS)
         return response
     except SessionTooLarge as error:
         _log.error("a login failed: %s; set session.store to keep sessions on the server", error)
         _report_failure(request, "the session is too large for cookies")
-        return failure(request, 500, SESSION_TOO_LARGE)
+        return because(failure(request, 500, SESSION_TOO_LARGE), reasons.SESSION_TOO_LARGE)
     except ConnectionError:
         # The client left in the middle of its form: there is nobody to answer, and nothing went wrong.
-        return failure(request, 400)
+        return because(failure(request, 400), reasons.INCOMPLETE)
     except Exception:  # noqa: BLE001 - whatever it is, the client gets a page and the log gets the rest
         _log.exception("%s %s failed", request.method, request.path)
         _report_failure(request, "an internal error")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from aiohttp import hdrs, web
 from markupsafe import escape
 
-from gateway.control.answers import page, problem, redirect
+from gateway.control.answers import because, page, problem, redirect
 from gateway.control.asking import CHOOSE
 from gateway.control.facts import (
     audit_event,
@@ -26,6 +26,7 @@ from gateway.control.middleware import RETRY_SECONDS
 from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
+from gateway.core import reasons
 from gateway.core.own_pages import LOGIN_PATH, OIDC_PATH, PORTAL_PATH
 from gateway.core.session import Session
 from gateway.errors import LoginDenied, LoginRefused, LoginTooWeak, ProviderDown
@@ -41,30 +42,48 @@ class Trouble:
     """What somebody is told of a login that came to nothing; never what the provider or the address said."""
 
     status: int
+    reason: str
+    """One of `core.reasons.REFUSALS`."""
     title: str
     detail: str
 
 
 STALE = Trouble(
     400,
+    reasons.LOGIN_STALE,
     "This sign-in is over",
     "It was used already, took too long, or was begun in another browser. Please sign in again.",
 )
 REFUSED = Trouble(
-    400, "The sign-in did not work", "What came back from {name} could not be accepted. Please sign in again."
+    400,
+    reasons.LOGIN_REFUSED,
+    "The sign-in did not work",
+    "What came back from {name} could not be accepted. Please sign in again.",
 )
 DENIED = Trouble(
     403,
+    reasons.LOGIN_DENIED,
     "Not signed in",
     "The sign-in at {name} was cancelled, or your account there may not enter. Whoever runs this site can tell.",
 )
-DOWN = Trouble(502, "{name} does not work", "It gave no valid answer, so you are not signed in. Try again in a moment.")
+DOWN = Trouble(
+    502,
+    reasons.PROVIDER_DOWN,
+    "{name} does not work",
+    "It gave no valid answer, so you are not signed in. Try again in a moment.",
+)
 TOO_WEAK = Trouble(
     403,
+    reasons.STEP_UP,
     "That sign-in is not enough",
     "{route} needs a stronger or fresher sign-in than {name} gave. Nothing has changed: what was open to you still is.",
 )
-AWAY = Trouble(503, "{name} is not reachable", "Signing in there is not possible right now. Try again in a moment.")
+AWAY = Trouble(
+    503,
+    reasons.PROVIDER_DOWN,
+    "{name} is not reachable",
+    "Signing in there is not possible right now. Try again in a moment.",
+)
 
 LINKS = (("Sign in", LOGIN_PATH), ("Your apps", PORTAL_PATH))
 
@@ -217,6 +236,7 @@ def _trouble(
     name = provider.name or provider.id
     title, detail = trouble.title.replace("{name}", name), trouble.detail.replace("{name}", name)
     if not is_navigation(request):
-        return problem(request, trouble.status, detail)
+        return because(problem(request, trouble.status, detail), trouble.reason)
     html = error_page(trouble.status, title=title, detail=detail, links=links).decode("utf-8")
-    return page(html.replace(REQUEST_ID_MARK, str(escape(request_id_of(request)))), trouble.status)
+    html = html.replace(REQUEST_ID_MARK, str(escape(request_id_of(request))))
+    return because(page(html, trouble.status), trouble.reason)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.control.answers import exact_time, json_answer, page, problem, redirect
+from gateway.control.answers import because, exact_time, json_answer, page, problem, redirect
 from gateway.control.facts import host_of, is_navigation
 from gateway.control.logout_views import PURPOSE
 from gateway.control.middleware import BROWSER
 from gateway.control.pages import App, PortalPage
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
+from gateway.core import reasons
 from gateway.core.own_pages import PORTAL_PATH
 from gateway.core.session import Session
 
@@ -23,7 +24,8 @@ async def show_portal(request: web.Request) -> web.Response:
     session = await current_session(request)
     if session is None:
         login = site.login_url(request, PORTAL_PATH)
-        return redirect(login, 302) if is_navigation(request) else problem(request, 401, NO_SESSION, login=login)
+        response = redirect(login, 302) if is_navigation(request) else problem(request, 401, NO_SESSION, login=login)
+        return because(response, reasons.NO_SESSION)
     request[BROWSER] = browser = site.csrf.browser(request) or site.csrf.new_browser()
     identity = session.identity
     shown = PortalPage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.control.answers import exact_time, page, problem, redirect
+from gateway.control.answers import because, exact_time, page, problem, redirect
 from gateway.control.csrf import FIELD
 from gateway.control.facts import audit_event, host_of, is_navigation
 from gateway.control.form import read_form
@@ -15,6 +15,7 @@ from gateway.control.pages import Moment, SessionRow, SessionsPage, ago, in_word
 from gateway.control.portal import NO_SESSION
 from gateway.control.session_storage import current_session
 from gateway.control.site import SITE
+from gateway.core import reasons
 from gateway.core.audit import AuditKind
 from gateway.core.device import UNKNOWN
 from gateway.core.own_pages import SESSIONS_PATH
@@ -49,7 +50,7 @@ async def submit_sessions(request: web.Request) -> web.Response:
         return _login(request)
     if refusal := site.csrf.refusal(request, form.get(FIELD, ""), PURPOSE, session.id):
         site.parts.audit(audit_event(request, "csrf_refused", site.parts.clock(), user=session.user, reason=refusal))
-        return await _sessions_page(request, session, 403, error=STALE)
+        return because(await _sessions_page(request, session, 403, error=STALE), reasons.CSRF)
     end, handle = form.get("end", ""), form.get("handle", "")
     if end == "everywhere":
         return await _end_everywhere(request, session)
@@ -68,7 +69,7 @@ def _login(request: web.Request) -> web.Response:
     login = request.app[SITE].login_url(request, SESSIONS_PATH)
     if not is_navigation(request):
         return problem(request, 401, NO_SESSION, login=login)
-    return redirect(login, 303 if request.method == "POST" else 302)
+    return because(redirect(login, 303 if request.method == "POST" else 302), reasons.NO_SESSION)
 
 
 async def _end_one(request: web.Request, session: Session, handle: str) -> str:

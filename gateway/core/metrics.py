@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,8 @@ class RouteCounters:
     latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
     latency_sum: float = 0.0
     upstream_errors: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    """What messages lost, by kind: see `core.reasons.DROPS`."""
 
     def record(self, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -31,12 +34,22 @@ class RouteCounters:
             self.by_status[status] = self.by_status.get(status, 0) + count
         self.latency = [mine + its for mine, its in zip(self.latency, other.latency, strict=True)]
         self.latency_sum += other.latency_sum
-        for kind, count in other.upstream_errors.items():
-            self.upstream_errors[kind] = self.upstream_errors.get(kind, 0) + count
+        add_counts(self.upstream_errors, other.upstream_errors)
+        add_counts(self.dropped, other.dropped)
 
     def upstream_error(self, kind: str) -> None:
         """Count one failure of an upstream by its kind."""
         self.upstream_errors[kind] = self.upstream_errors.get(kind, 0) + 1
+
+    def drop(self, kind: str) -> None:
+        """Count one message that lost something by its kind."""
+        self.dropped[kind] = self.dropped.get(kind, 0) + 1
+
+
+def add_counts(counts: dict[str, int], others: Mapping[str, int]) -> None:
+    """Add counts by name to others."""
+    for name, count in others.items():
+        counts[name] = counts.get(name, 0) + count
 
 
 def is_count(name: str) -> bool:
@@ -72,11 +85,25 @@ class Counters:
     sessions_in_memory: int = 0
     store: dict[str, float] = field(default_factory=dict)
     """What the session store has counted, by name: see `sessions.store.stats_of`."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Refusals by their codes: see `core.reasons.REFUSALS`."""
+    cut: dict[str, int] = field(default_factory=dict)
+    """What was ended while it was under way, by code: see `core.reasons.CUTS`."""
+
+    def refuse(self, reason: str) -> None:
+        """Count one refusal."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def cut_short(self, reason: str) -> None:
+        """Count one response, WebSocket or upload that was ended."""
+        self.cut[reason] = self.cut.get(reason, 0) + 1
 
     def add(self, other: Counters, *, ended: bool = False) -> None:
         """Add what another data plane has counted; of one that has ended only what it did, not what it held."""
         for name, route in other.routes.items():
             self.route(name).add(route)
+        add_counts(self.refused, other.refused)
+        add_counts(self.cut, other.cut)
         self.accepted += other.accepted
         self.log_lines_dropped += other.log_lines_dropped
         for kind, value in other.store.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from gateway.core.reasons import INCOMPLETE
 from gateway.errors import RequestError
 from gateway.proxy.bulk import BulkReader, read_with
 from gateway.proxy.client_transport import NEVER, ClientTransport
@@ -17,7 +18,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def left_early() -> RequestError:
     """Return the error of a client that has gone before its body was whole."""
-    return RequestError(400, "the client left in the middle of a request body")
+    return RequestError(400, "the client left in the middle of a request body", INCOMPLETE)
 
 
 class BodyReading(ClientTransport):

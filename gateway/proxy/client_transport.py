@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from gateway.core.reasons import WRITE_STALL
 from gateway.proxy.bulk import write_from
 from gateway.proxy.plane import Plane
 from gateway.proxy.upstream_conn import Flow
@@ -21,8 +22,8 @@ class ClientTransport(asyncio.Protocol):
     """The writing side, the deadlines, and closing. Reading is `Downstream`."""
 
     __slots__ = (
-        "_closed", "_half_closed", "_stalled", "_unsent", "_writable", "deadline", "lingering", "on_expire", "plane",
-        "requests", "scheme", "source", "stall_deadline", "transport", "write_paused",
+        "_closed", "_half_closed", "_stalled", "_unsent", "_writable", "cut_by", "deadline", "lingering", "on_expire",
+        "plane", "requests", "scheme", "source", "stall_deadline", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str) -> None:
@@ -40,6 +41,8 @@ class ClientTransport(asyncio.Protocol):
         """Who writes to us, to be paused while we cannot send."""
         self.write_paused = False
         self.lingering = False
+        self.cut_by = ""
+        """Why we ended what was under way, one of `core.reasons.CUTS`; empty if we did not."""
         self._closed = False
         """Whether nothing can be written any more."""
         self._half_closed = False
@@ -125,7 +128,9 @@ class ClientTransport(asyncio.Protocol):
             self._stalled = unsent == self._unsent
             self._unsent = unsent
             self.deadline = self.plane.deadline(self.plane.limits.write_stall_time)
-        elif unsent or transport is None:
+        elif unsent:
+            self.cut(WRITE_STALL)
+        elif transport is None:
             self.abort()
         else:
             transport.close()
@@ -136,6 +141,17 @@ class ClientTransport(asyncio.Protocol):
         self.on_expire = _nothing
         self.source = None
         self.transport = None
+
+    def note_cut(self, cut_by: str) -> None:
+        """Note and count why what is under way is ended by us; the first reason counts."""
+        if not self.cut_by:
+            self.cut_by = cut_by
+            self.plane.counters.cut_short(cut_by)
+
+    def cut(self, cut_by: str) -> None:
+        """Cut the connection, and note why."""
+        self.note_cut(cut_by)
+        self.abort()
 
     def abort(self) -> None:
         """Cut the connection so that nobody takes what was sent for complete."""

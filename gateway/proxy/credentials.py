@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.core.programs import API_KEY, BASIC, KEY_PREFIX, Credential, Refused, Verdict, Verified, Verify
+from gateway.core.reasons import BAD_HEADER, CROSS_SITE
 from gateway.core.session import Session
 from gateway.errors import GatewayError, RequestError
 from gateway.sessions.recent import RecentSessions
@@ -110,11 +111,11 @@ class Credentials:
         values = head.credentials
         scheme, text = split_authorization(values[0])
         if len(values) > 1:
-            raise RequestError(400, "more than one Authorization")
+            raise RequestError(400, "more than one Authorization", BAD_HEADER)
         if not accepts.takes(scheme, text):
             return None
         if scheme == "basic" and head.get(b"sec-fetch-site") in OTHER_SITES and not _is_followed_link(head):
-            raise RequestError(403, "a password with a request of another site's page")
+            raise RequestError(403, "a password with a request of another site's page", CROSS_SITE)
         digest = blake2b(accepts.salt + scheme.encode("ascii") + b" " + text, digest_size=16, key=self._key)
         return Presented(accepts, values[0], scheme, text, digest.hexdigest())
 

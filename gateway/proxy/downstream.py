@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
+from gateway.core import reasons
 from gateway.core.peer import parse_address
 from gateway.core.policy import Address
 from gateway.errors import RequestError
@@ -16,12 +18,11 @@ from gateway.proxy.body_reading import BodyReading, left_early
 from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import Presented
 from gateway.proxy.plane import Plane
-from gateway.proxy.record import access_line
+from gateway.proxy.refusing import bad_head_response, busy_response
 from gateway.proxy.upstream_conn import TunnelSide, UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import RequestHead, find_head_end, without_empty_lines
-from gateway.wire.replies import ALLOWED
 from gateway.wire.websocket import GOING_AWAY, POLICY_VIOLATION
 
 HALF_CLOSED_TIME: Final = 5.0
@@ -42,8 +43,8 @@ class Downstream(BodyReading):
     """A client's connection."""
 
     __slots__ = (
-        "_serving", "_task", "_waiter", "bearer", "forwarded", "idle_since", "peer", "peer_asks", "peer_text",
-        "peer_trusted", "sink", "upstream", "watched",
+        "_refused", "_serving", "_task", "_waiter", "bearer", "forwarded", "idle_since", "peer", "peer_asks",
+        "peer_text", "peer_trusted", "sink", "upstream", "watched",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: str, serving: Serving) -> None:
@@ -65,6 +66,8 @@ class Downstream(BodyReading):
         """Since when it waits for a request, loop time."""
         self.upstream: UpstreamConn | None = None
         """The upstream connection of the exchange under way, for the sweep that watches its deadline."""
+        self._refused = b""
+        """The head that could not be understood, with what followed it."""
         self._serving = serving
         self._waiter: asyncio.Future[RequestHead | None] | None = None
         """Waits for the next head; None in its place means that no more is to come."""
@@ -77,15 +80,15 @@ class Downstream(BodyReading):
         self.transport = transport  # type: ignore[assignment]
         self.on_expire = self.abort
         plane = self.plane
-        if not plane.admit(self):
-            transport.write(plane.busy_answer())  # type: ignore[attr-defined]
-            transport.close()
-            self._closed = True
-            return
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.peer = parse_address(str(peer[0]))
             self.peer_text = str(self.peer or "")
+        if not plane.admit(self):
+            transport.write(busy_response(plane, self.peer_text))  # type: ignore[attr-defined]
+            transport.close()
+            self._closed = True
+            return
         self.peer_trusted = plane.trusted.trusts(self.peer)
         self.peer_asks = plane.askers.may_ask(self.peer)
         transport.set_write_buffer_limits(high=plane.limits.write_buffer)  # type: ignore[attr-defined]
@@ -126,29 +129,16 @@ class Downstream(BodyReading):
                     break
                 self.upload = None
         except RequestError as error:
-            self._answer_bad_request(error)
+            self.write(bad_head_response(self.plane, self.peer_text, self._refused or self._buffer, error))
         except asyncio.CancelledError:
             self.abort()
             return
         except Exception:
             self.plane.log.exception("an exchange failed")
-            self.abort()
+            self.cut(reasons.FAULT)
             return
         if not self.lingering:
             self.linger()
-
-    def _answer_bad_request(self, error: RequestError) -> None:
-        """Answer a head that could not be understood."""
-        plane = self.plane
-        request_id = plane.next_request_id()
-        extra = ALLOWED if error.status == 405 else ()
-        self.write(plane.answers.answer(error.status, None, request_id, plane.http_date, close=True, extra=extra))
-        if plane.access_log is not None:
-            stamp = plane.clock.stamp(plane.wall_clock())
-            trace = request_id.decode("ascii")
-            plane.access_log.write(
-                access_line(stamp, self.peer_text, "-", "", "", error.status, 0, 0.0, None, "", "-", trace, str(error))
-            )
 
     # Reading heads
 
@@ -167,7 +157,8 @@ class Downstream(BodyReading):
             self._buffer = buffer[end + 4 :]
             return plane.requests.parse(buffer[:end])
         except BadSyntax as error:
-            refused = RequestError(error.status, str(error))
+            refused = RequestError(error.status, str(error), error.reason)
+        self._refused = buffer
         raise refused
 
     def _expect_head(self) -> asyncio.Future[RequestHead | None]:
@@ -264,14 +255,15 @@ class Downstream(BodyReading):
             self.close_idle()
         elif upload is None or upload.done:
             self.deadline = self.plane.deadline(HALF_CLOSED_TIME)
-            self.on_expire = self.abort
+            self.on_expire = partial(self.cut, reasons.HALF_CLOSED)
         return self.scheme == "http"
 
     # The end
 
-    def end_stream(self) -> None:
-        """End what may go on no more: close a tunnel, cut an answer."""
+    def end_stream(self, cut_by: str) -> None:
+        """End what may go on no more: close a tunnel, cut an answer; ``cut_by`` is why."""
         self.watched = None
+        self.note_cut(cut_by)
         if self.sink is not None:
             self.sink.end(POLICY_VIOLATION)
         else:
@@ -280,4 +272,5 @@ class Downstream(BodyReading):
     def end_tunnel(self) -> None:
         """Close a tunnel because the gateway stops."""
         if self.sink is not None:
+            self.note_cut(reasons.SHUTDOWN)
             self.sink.end(GOING_AWAY)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
+from gateway.core import reasons
 from gateway.core.gate import Verdict, rule_verdict
 from gateway.core.own_pages import LOGOUT_PATH, takes_form
 from gateway.core.policy import Rule
 from gateway.errors import BadToken, RequestError, StoreUnavailable, UpstreamError
 from gateway.proxy import outgoing
-from gateway.proxy.answering import Answering
+from gateway.proxy.answering import OWN_METHODS, REFUSALS, Answering
 from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import Accepts, NotProved, Presented
 from gateway.proxy.downstream import Downstream
@@ -35,10 +36,6 @@ from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
 EVENT_STREAM: Final = b"text/event-stream"
-OWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-REFUSALS: Final = frozenset({400, 404, 405, 413, 415})
-"""What our own pages answer to requests that nobody sends by mistake; the connection ends with them, as with a form
-that is refused."""
 
 
 class Exchange(Answering):
@@ -105,11 +102,11 @@ class Exchange(Answering):
         except NotProved as error:
             return self._not_proved(error)
         except StoreUnavailable as error:
-            return self._failed(503, f"session store: {error}")
+            return self._failed(503, f"session store: {error}", reasons.STORE_DOWN)
         except UpstreamError as error:
             return self._upstream_failed(error)
-        except BaseException:
-            self.error = self.error or "client_gone"
+        except BaseException as error:
+            self._lost(error)
             raise
         finally:
             self._end()
@@ -131,7 +128,7 @@ class Exchange(Answering):
         if hosts is None:
             # A proxy that asks may name us as it reaches us; which host it asks about is in X-Forwarded-Host.
             if not asks(head.target):
-                raise RequestError(421, "a host that is not configured")
+                raise RequestError(421, "a host that is not configured", reasons.UNKNOWN_HOST)
             hosts = self.plane.router.own_pages
         route = hosts.find(head.path)
         if route is None:
@@ -141,12 +138,13 @@ class Exchange(Answering):
         rule = route.rule_for(head.path, head.method) if route.rules else route.default
         if head.readings:
             if head.encoded_slash and not route.pass_encoded_slashes:
-                raise RequestError(400, "an encoded slash in the path")
+                self.plan = self.plane.plans[route.name]
+                raise RequestError(400, "an encoded slash in the path", reasons.ENCODED_SLASH)
             for reading in head.readings:
                 if not hosts.leads_to(route, rule, reading, head.method):
-                    raise RequestError(400, "a path that leads elsewhere when read in another way")
+                    raise RequestError(400, "a path that leads elsewhere when read otherwise", reasons.PATH_AMBIGUOUS)
         if hosts.caseless is not None and not hosts.caseless.lead_to(route, rule, head.path, head.method):
-            raise RequestError(400, "a path that leads elsewhere where upper and lower case are the same")
+            raise RequestError(400, "a path that leads elsewhere in upper or lower case", reasons.PATH_AMBIGUOUS)
         if route.control and head.method not in OWN_METHODS:
             raise RequestError(405, "a method that none of our own pages knows")
         self.plan = plan = self.plane.plans[route.name]
@@ -161,9 +159,11 @@ class Exchange(Answering):
         try:
             plan, rule = self._route()
         except RequestError as error:
-            raise (RequestError(403, str(error)) if error.status in (404, 405, 421) else error) from None
+            if error.status not in (404, 405, 421):
+                raise
+            raise RequestError(403, str(error), error.reason or reasons.of_status(error.status)) from None
         if plan.route.control:
-            raise RequestError(403, "our own pages: an app would answer there")
+            raise RequestError(403, "our own pages: an app would answer there", reasons.FORWARD_AUTH)
         return plan, rule
 
     # 3: the session
@@ -194,16 +194,14 @@ class Exchange(Answering):
         if presented is None or not presented.is_repeated(accepts, self.head.credentials):
             presented = self.plane.credentials.presented(accepts, self.head)
             self.client.bearer = presented if presented is not None and presented.scheme == "bearer" else None
-        if presented is not None and presented.scheme == "basic" and not self._is_from_own_page(plan):
-            raise RequestError(403, "a password with a request of another site's page")
+        if presented is not None and presented.scheme == "basic":
+            scheme = outgoing.scheme(self.client, self.head)  # older browsers send Origin and no Sec-Fetch-Site
+            if not websocket.origin_allowed(self.head, plan.route.origins, scheme):
+                raise RequestError(403, "a password with a request of another site's page", reasons.CROSS_SITE)
         if presented is not None and not accepts.keeps:
             self.head.credentials = ()
         self.presented = presented
         return presented
-
-    def _is_from_own_page(self, plan: RoutePlan) -> bool:
-        """Tell whether Origin allows it, where there is one; older browsers send no Sec-Fetch-Site beside it."""
-        return websocket.origin_allowed(self.head, plan.route.origins, outgoing.scheme(self.client, self.head))
 
     async def _prove(self, presented: Presented, rule: Rule) -> Opened | None:
         """Ask whose a credential is. Raises NotProved unless the rule is public anyway."""
@@ -236,7 +234,7 @@ class Exchange(Answering):
             websocket.check_request(head)
             scheme = outgoing.scheme(self.client, head)
             if not websocket.origin_allowed(head, plan.route.origins, scheme):
-                raise RequestError(403, "a WebSocket from another origin")
+                raise RequestError(403, "a WebSocket from another origin", reasons.ORIGIN)
             self.upgrading = True
         if head.expect is not None and head.version and head.expect != b"100-continue":
             raise RequestError(417, "an unknown expectation")
@@ -315,11 +313,8 @@ class Exchange(Answering):
             if answer.status >= 400:
                 client.stop_upload()
         framing = AnswerFraming(answer, head, close)
-        if plan.route.control:
-            # What upstreams' answers lose, our own pages may need.
-            answer.lines += [line.bytes() for line in answer.stripped]
-        if answer.is_script or answer.noted:
-            plan.worker_scope.rewrite(answer, head)
+        if answer.stripped or answer.noted or answer.is_script:
+            self._sort_out(plan, answer)
         cookies = self._cookies(plan, answer)
         self.status = answer.status
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)
@@ -329,6 +324,8 @@ class Exchange(Answering):
         cookies, opened = answer.set_cookies, self.opened
         if cookies and not plan.route.control:
             cookies = foreign_cookies(answer, self.plane.picker)
+            if len(cookies) != len(answer.set_cookies):
+                self._note_dropped(plan, answer, cookies)
         if opened is not None:
             if opened.renewed is not None:
                 cookies += self.plane.owed_cookies(opened, answer, plan)

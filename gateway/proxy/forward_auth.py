@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.core.peer import TrustedProxies
 from gateway.core.policy import Address
+from gateway.core.reasons import ORIGIN, WEBSOCKET
 from gateway.core.route import Route
 from gateway.errors import RequestError
 from gateway.wire.asked import AskedHead
@@ -60,9 +61,9 @@ class Askers:
 def check_websocket(head: AskedHead, route: Route, scheme: str) -> None:
     """Check a WebSocket that would be opened as one that comes here is checked. Raises RequestError."""
     if not route.websocket:
-        raise RequestError(403, "a WebSocket where the route has none")
+        raise RequestError(403, "a WebSocket where the route has none", WEBSOCKET)
     if not origin_allowed(head, route.origins, scheme):
-        raise RequestError(403, "a WebSocket from another origin")
+        raise RequestError(403, "a WebSocket from another origin", ORIGIN)
 
 
 def passing(

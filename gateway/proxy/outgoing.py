@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.core.policy import Address
+from gateway.core.reasons import BAD_HEADER
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import RequestError
 from gateway.proxy.downstream import Downstream
@@ -171,5 +172,5 @@ def own_method_answer(head: RequestHead) -> int:
     if hops is None:
         return 0
     if not hops or len(hops) > 6 or not consists_of(hops, DIGITS):
-        raise RequestError(400, "an odd Max-Forwards")
+        raise RequestError(400, "an odd Max-Forwards", BAD_HEADER)
     return 204 if int(hops) == 0 else 0

@@ -16,6 +16,7 @@ from gateway.proxy.pool import UpstreamPool, UpstreamPools
 from gateway.proxy.service_workers import WorkerScope
 from gateway.sessions.store import Opened, Prepared
 from gateway.wire.identity_headers import IdentityHeaders
+from gateway.wire.message import HeaderLine
 
 DOWN_TIME: Final = 5.0
 """Seconds for which an address that could not be reached is tried last."""
@@ -108,6 +109,11 @@ class RoutePlan:
                 block = Prepared(lines + token, stale_at)
             prepared[self._asked] = block
         return block.data
+
+    def passes(self, stripped: Sequence[HeaderLine]) -> bool:
+        """Tell whether the app gets all of some headers that are taken out elsewhere."""
+        passed = self.route.pass_headers
+        return all(line.name.decode("latin-1") in passed for line in stripped)
 
     def pools_in_turn(self, now: float) -> Sequence[UpstreamPool]:
         """Return the pools in the order to try them: the one whose turn it is first, those that failed lately last."""

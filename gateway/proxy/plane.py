@@ -15,6 +15,7 @@ from gateway.core.limits import Limits
 from gateway.core.metrics import Counters
 from gateway.core.peer import TrustedProxies
 from gateway.core.programs import Verify
+from gateway.core.reasons import HEADER as REASON
 from gateway.core.refresh import Refresh
 from gateway.core.route import Router
 from gateway.core.session import Lifetimes
@@ -25,6 +26,7 @@ from gateway.proxy.plan import RoutePlan, TokenLines
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.record import Clock, LineWriter
 from gateway.proxy.refreshing import Logins, ask_nobody
+from gateway.proxy.telling import Telling
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.proxy.watched import Watched
 from gateway.sessions.store import Opened, SessionStore
@@ -109,14 +111,14 @@ class Client(Uploading, Protocol):
     def close_idle(self) -> None:
         """Close between two requests."""
 
-    def end_stream(self) -> None:
-        """End what may go on no more."""
+    def end_stream(self, cut_by: str) -> None:
+        """End what may go on no more; ``cut_by`` is why, one of `core.reasons.CUTS`."""
 
     def end_tunnel(self) -> None:
         """Close a tunnel because the gateway stops."""
 
-    def abort(self) -> None:
-        """Cut the connection."""
+    def cut(self, cut_by: str) -> None:
+        """Cut the connection, and note why."""
 
 
 class Plane:
@@ -144,6 +146,7 @@ class Plane:
         self.wall_clock = parts.wall_clock
         self.wall = parts.wall_clock()
         """Seconds since the epoch, as of the last sweep."""
+        self.telling = Telling(self.log)
         self.draining = False
         self._cookies_told = 0.0
         self._parts = parts
@@ -159,8 +162,8 @@ class Plane:
         self._renewals: set[asyncio.Task[None]] = set()
         self.credentials = Credentials(parts.verify, parts.random(32), parts.memory)
         self.logins = Logins(parts.refresh, parts.refresh_graces, parts.store, parts.wall_clock, loop)
-        answers = AnswerParser(parts.limits, parts.identity.names() | parts.dropped_answer_names)
-        self.pools = UpstreamPools(answers, parts.limits, loop)
+        names = parts.identity.names() | parts.dropped_answer_names
+        self.pools = UpstreamPools(AnswerParser(parts.limits, names), parts.limits, loop)
         self.plans = self._make_plans()
 
     def _make_plans(self) -> Mapping[str, RoutePlan]:
@@ -178,6 +181,10 @@ class Plane:
             for route in parts.router.all_routes()
         }
 
+    def is_unwanted(self, name: bytes) -> bool:
+        """Tell whether the operator has us drop a response header of this normalised name."""
+        return name in self._parts.dropped_answer_names
+
     def admit(self, client: Client) -> bool:
         """Count a connection in, unless there are too many or we are stopping."""
         if len(self.clients) >= self._max_clients:
@@ -193,11 +200,12 @@ class Plane:
         self.uploading.discard(client)
         self.counters.connections = len(self.clients)
 
-    def busy_answer(self) -> bytes:
-        """Return the 503 for a connection over the limit."""
-        return self.answers.answer(
-            503, None, self.next_request_id(), self.http_date, close=True, extra=(b"Retry-After: 5",)
-        )
+    def refuse(self, route: str, reason: str) -> bytes:
+        """Count a refusal, warn of it where that helps, and return the header line that names the reason."""
+        self.counters.refuse(reason)
+        if route != CONTROL_ROUTE:
+            self.telling.refused(route, reason)
+        return f"{REASON}: {reason}".encode("ascii")
 
     def is_last(self, client: Client) -> bool:
         """Tell whether the answer under way is to be the connection's last."""

@@ -10,6 +10,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as quote
 from queue import SimpleQueue
 from threading import Thread
@@ -130,10 +131,12 @@ def access_line(
     route: str,
     request_id: str,
     error: str,
+    more: str = "",
 ) -> str:
     """Return one line of the access log. ``path`` is without its query, which may hold secrets.
 
-    ``method``, ``host``, ``client`` and ``route`` hold nothing to be escaped: their grammar was checked.
+    ``method``, ``host``, ``client`` and ``route`` hold nothing to be escaped: their grammar was checked. ``more`` are
+    further fields, as `text_field` writes them.
     """
     # Joined: an f-string of this size costs 20 000 instructions more where mypyc compiles it.
     return "".join(
@@ -143,9 +146,24 @@ def access_line(
             ',"duration":', _duration(seconds),
             ',"upstream_duration":', "null" if upstream_seconds is None else _duration(upstream_seconds),
             ',"user":', quote(user) if user else "null", ',"route":"', route, '","request_id":"', request_id,
-            f'","error":{quote(error)}}}\n' if error else '"}\n',
+            f'","error":{quote(error)}' if error else '"', more, "}\n",
         )
     )  # fmt: skip
+
+
+def text_field(name: str, value: str) -> str:
+    """Return one more field of a line."""
+    return f',"{name}":{quote(value)}'
+
+
+def list_field(name: str, values: Sequence[str]) -> str:
+    """Return one more field of a line, with several texts."""
+    return f',"{name}":[{",".join([quote(value) for value in values])}]'
+
+
+def escaped(text: str) -> str:
+    """Return a text as it may stand between the quotes of a line."""
+    return quote(text)[1:-1]
 
 
 _SHORT_DURATIONS: Final = tuple(f"{number / 10_000:.4f}" for number in range(1000))

@@ -7,7 +7,8 @@ import socket
 import ssl
 from typing import Final
 
-from gateway.errors import IdleSession, SessionError, UpstreamError
+from gateway.core import reasons
+from gateway.errors import IdleSession, SessionError, StoreUnavailable, UpstreamError
 from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import NotProved
 from gateway.proxy.downstream import Downstream
@@ -100,7 +101,7 @@ class DataPlane(Plane):
                 client.deadline = NEVER
                 client.on_expire()
             if client.stall_deadline <= now:
-                client.abort()
+                client.cut(reasons.WRITE_STALL)
             upstream = client.upstream
             if upstream is not None and upstream.deadline <= now:
                 upstream.deadline = NEVER
@@ -126,7 +127,7 @@ class DataPlane(Plane):
                 continue
             if not self._may_go_on(watched):
                 self.log.info("a connection is closed, for its session may not have it any more")
-                client.end_stream()
+                client.end_stream(reasons.RIGHTS_CHANGED)
             elif self._rechecking is None and self._is_in_doubt(watched):
                 suspects.append(client)
         if suspects:
@@ -165,12 +166,22 @@ class DataPlane(Plane):
         except (SessionError, NotProved) as error:
             self.log.info("a connection is closed, for its session is over: %s", error)
             if client.watched is watched:
-                client.end_stream()
+                client.end_stream(self._why_over(watched, error))
             return
         if watched.presented is not None:
             watched.opened = found
         elif found is not latest and latest.renewed is None:
             latest.renewed = found
+
+    def _why_over(self, watched: Watched, error: SessionError | NotProved) -> str:
+        """Return why a session or credential is over, as a code."""
+        if isinstance(error, NotProved):
+            return reasons.CREDENTIAL_OVER
+        if isinstance(error, IdleSession):
+            return reasons.SESSION_IDLE
+        if isinstance(error, StoreUnavailable):
+            return reasons.SESSION_UNKNOWN
+        return reasons.SESSION_EXPIRED if watched.opened.session.expires <= self.wall else reasons.SESSION_REVOKED
 
     async def _load_watched(self, watched: Watched, latest: Opened) -> Opened:
         """Return the session of what stays open as its store has it. Raises SessionError where that is to end.
@@ -233,7 +244,7 @@ class DataPlane(Plane):
         self._end_tunnels()
         for client in list(self.clients):
             if not client.lingering:
-                client.abort()
+                client.cut(reasons.SHUTDOWN)
         end = self.loop.time() + self.limits.linger_time
         while self.clients and self.loop.time() < end:  # noqa: ASYNC110 - the last of many sets no event
             await asyncio.sleep(0.02)

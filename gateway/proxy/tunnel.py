@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.core.reasons import STREAM_IDLE
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.upstream_conn import UpstreamConn
 from gateway.wire.websocket import GOING_AWAY, FrameCursor, close_frame
@@ -75,6 +76,7 @@ class Tunnel:
 
     def close_idle(self) -> None:
         """Close a tunnel on which nothing moves."""
+        self._client.note_cut(STREAM_IDLE)
         self.close(GOING_AWAY)
 
     def close(self, code: int | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.core.limits import Limits
+from gateway.core.reasons import TOO_SLOW
 from gateway.errors import RequestError
 from gateway.proxy.bulk import MUCH
 from gateway.proxy.plane import LATE
@@ -102,7 +103,7 @@ class Upload:
         self._waited += seconds
         if self._waited <= limits.body_rate_time or self._received >= limits.body_rate * self._waited:
             return True
-        self.fail(RequestError(408, "a request body that came too slowly"))
+        self.fail(RequestError(408, "a request body that came too slowly", TOO_SLOW))
         return False
 
     def upstream_may_take(self, until: float) -> None:
@@ -122,7 +123,7 @@ class Upload:
         try:
             payload, rest = self._body.feed(data)
         except BadSyntax as error:
-            raise RequestError(error.status, str(error)) from error
+            raise RequestError(error.status, str(error), error.reason) from error
         self._received += len(payload)
         if self._received > self._limit:
             raise RequestError(413, "a request body over the limit")
@@ -162,7 +163,7 @@ class Upload:
                 return self.hold(data)
             out, rest = self.encode(data)
         except RequestError as error:
-            failure = RequestError(error.status, str(error))
+            failure = RequestError(error.status, str(error), error.reason)
         else:
             if out:
                 self.upstream.send(out)

@@ -38,6 +38,7 @@ class AskedHead(RequestHead):
         self.connection = asking.connection
         self.close = asking.close
         self.version = asking.version
+        self.noted = asking.noted
         self.unusual = True
         self.method = asking.method
         self.host = asking.host

@@ -136,6 +136,12 @@ def foreign_cookies(answer: AnswerHead, picker: CookiePicker) -> tuple[bytes, ..
     return tuple(kept)
 
 
+def dropped_names(answer: AnswerHead, kept: tuple[bytes, ...]) -> list[bytes]:
+    """Return the names of the cookies that `foreign_cookies` left out, empty for one without a name."""
+    pairs = [value.partition(b";")[0].partition(b"=") for value in answer.set_cookies if value not in kept]
+    return [name.strip(b" \t") if equals else b"" for name, equals, _ in pairs]
+
+
 def add_header_rules(
     lines: list[bytes], set_headers: tuple[tuple[bytes, bytes], ...], drop: frozenset[bytes]
 ) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.core.reasons import BAD_FRAMING
 from gateway.wire.grammar import FIELD_VALUE, HEX_DIGITS, BadSyntax, consists_of, is_token
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -84,19 +85,19 @@ class ChunkedBody:
             return at + len(piece)
         ending = data[at : at + self._remaining]
         if ending != b"\r\n"[2 - self._remaining :][: len(ending)]:
-            raise BadSyntax("chunk data that does not end in CRLF")
+            raise BadSyntax("chunk data that does not end in CRLF", reason=BAD_FRAMING)
         self._remaining -= len(ending)
         return at + len(ending)
 
     def _keep_partial(self, rest: bytes) -> None:
         # One more than the limit: the CR of the line's end may be here already.
         if len(rest) > (MAX_TRAILER_BYTES if self._in_trailers else MAX_CHUNK_LINE) + 1:
-            raise BadSyntax("a chunk line or trailer over the limit", 431 if self._in_trailers else 400)
+            raise BadSyntax("a chunk line or trailer over the limit", 431 if self._in_trailers else 400, BAD_FRAMING)
         self._partial = rest
 
     def _line(self, line: bytes) -> None:
         if not line.endswith(b"\r\n") or line.find(b"\r") != len(line) - 2:
-            raise BadSyntax("a bare CR or LF in the chunked coding")
+            raise BadSyntax("a bare CR or LF in the chunked coding", reason=BAD_FRAMING)
         if self._in_trailers:
             self._trailer(line[:-2])
         else:
@@ -107,10 +108,10 @@ class ChunkedBody:
         if semicolon:
             size = size.rstrip(b" \t")
         if len(line) > MAX_CHUNK_LINE or not consists_of(extension, FIELD_VALUE):
-            raise BadSyntax("a chunk extension that cannot be")
+            raise BadSyntax("a chunk extension that cannot be", reason=BAD_FRAMING)
         digits = size.lstrip(b"0") or b"0"
         if not size or not consists_of(size, HEX_DIGITS) or len(digits) > MAX_SIZE_DIGITS:
-            raise BadSyntax("a chunk size that is none")
+            raise BadSyntax("a chunk size that is none", reason=BAD_FRAMING)
         length = int(digits, 16)
         if length:
             self._remaining = length + 2
@@ -124,10 +125,10 @@ class ChunkedBody:
         self._trailers += 1
         self._trailer_bytes += len(line)
         if self._trailers > MAX_TRAILERS or self._trailer_bytes > MAX_TRAILER_BYTES:
-            raise BadSyntax("trailers over the limit", 431)
+            raise BadSyntax("trailers over the limit", 431, BAD_FRAMING)
         name, colon, value = line.partition(b":")
         if not colon or not is_token(name) or not consists_of(value, FIELD_VALUE):
-            raise BadSyntax("a trailer that is no field")
+            raise BadSyntax("a trailer that is no field", reason=BAD_FRAMING)
 
 
 class UntilClose:

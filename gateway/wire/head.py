@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.core.limits import Limits
+from gateway.core.reasons import BAD_FRAMING, BAD_HEADER, BAD_HOST, METHOD
 from gateway.wire.blocks import COOKIE_START, KnownBlocks, split_cookie
 from gateway.wire.caching import CACHE_FIELDS, TARGETED_FIELDS, CacheControlLine, CachingLine, TargetedCacheLine
 from gateway.wire.grammar import FIELD_VALUE, OWS, BadSyntax, consists_of, is_token, only
@@ -141,7 +142,7 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"x-powered-by": DroppedLine,
     b"service-worker-allowed": RewrittenLine,
 }
-ANSWER_PREFIXES: Final = (b"x-accel-",)
+ANSWER_PREFIXES: Final = (b"x-accel-", b"x-gateway-")
 
 
 class RequestHead(MessageHead):
@@ -212,7 +213,7 @@ class RequestParser:
             if block.count >= limits.headers or len(cookie) > limits.cookie:
                 raise BadSyntax("too many headers, or cookies over the limit", 431)
             if not consists_of(cookie, FIELD_VALUE):
-                raise BadSyntax("a control character in a header value")
+                raise BadSyntax("a control character in a header value", reason=BAD_HEADER)
             head.cookie_lines = (cookie[COOKIE_START:].strip(OWS), *head.cookie_lines)
 
     @staticmethod
@@ -224,9 +225,9 @@ class RequestParser:
     def _check(self, head: RequestHead) -> None:
         """Check what only the whole head shows."""
         if head.host_value is None:
-            raise BadSyntax("no Host")
+            raise BadSyntax("no Host", reason=BAD_HOST)
         if head.chunked and (head.content_length is not None or not head.version):
-            raise BadSyntax("Transfer-Encoding with Content-Length or in HTTP/1.0")
+            raise BadSyntax("Transfer-Encoding with Content-Length or in HTTP/1.0", reason=BAD_FRAMING)
         if len(head.cookie_lines) > 1 and sum(map(len, head.cookie_lines)) > self._limits.cookie:
             raise BadSyntax("cookies over the limit", 431)
         if head.method == "CONNECT":
@@ -245,14 +246,14 @@ class RequestParser:
         authority, origin = split_absolute(head.target)
         named = without_final_dot(authority).lower()
         if parse_host(authority) != head.host or named != (head.host_value or b"").lower():
-            raise BadSyntax("an absolute target for another host than Host")
+            raise BadSyntax("an absolute target for another host than Host", reason=BAD_HOST)
         head.target = origin
 
 
 def parse_method(method: bytes) -> str:
     """Return a method as rules know it. Raises BadSyntax."""
     if not is_token(method):
-        raise BadSyntax("a method that is no token")
+        raise BadSyntax("a method that is no token", reason=METHOD)
     if method != method.upper():
         # Some servers take "post" for POST, so rules about POST would be passed by.
         raise BadSyntax("a method in lower case", 501)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from gateway.core.header_name import normalised
+from gateway.core.reasons import BAD_FRAMING, BAD_HEADER, BAD_HOST
 from gateway.wire.grammar import DIGITS, FIELD_VALUE, LETTERS, OWS, BadSyntax, consists_of, is_token, only, tokens
 from gateway.wire.message import HeaderLine, MessageHead
 
@@ -62,7 +63,7 @@ class HostLine(HeaderLine):
     def apply(self, head: MessageHead) -> None:
         """Set the host; a second one is refused (RFC 9112 §3.2)."""
         if head.host_value is not None:
-            raise BadSyntax("more than one Host")
+            raise BadSyntax("more than one Host", reason=BAD_HOST)
         head.host = self.host
         head.host_value = self.value
 
@@ -95,13 +96,13 @@ class LengthLine(HeaderLine):
     def __init__(self, name: bytes, value: bytes) -> None:
         super().__init__(name, value)
         if not value or len(value) > 18 or not consists_of(value, DIGITS):
-            raise BadSyntax("odd Content-Length")
+            raise BadSyntax("odd Content-Length", reason=BAD_FRAMING)
         self.length = int(value)
 
     def apply(self, head: MessageHead) -> None:
         """Set the length; repeated ones are refused even when they agree."""
         if head.content_length is not None:
-            raise BadSyntax("more than one Content-Length")
+            raise BadSyntax("more than one Content-Length", reason=BAD_FRAMING)
         head.content_length = self.length
         head.unusual = True
 
@@ -114,7 +115,7 @@ class TransferEncodingLine(HeaderLine):
     def apply(self, head: MessageHead) -> None:
         """Mark the body as chunked."""
         if self.value.lower() != b"chunked" or head.chunked:
-            raise BadSyntax("a Transfer-Encoding other than chunked", 501)
+            raise BadSyntax("a Transfer-Encoding other than chunked", 501, BAD_FRAMING)
         head.chunked = head.unusual = True
 
 
@@ -156,7 +157,7 @@ class ExpectLine(HeaderLine):
     def apply(self, head: MessageHead) -> None:
         """Note it; a second one is refused, for a list of expectations is one that we do not know."""
         if head.expect is not None:
-            raise BadSyntax("more than one Expect")
+            raise BadSyntax("more than one Expect", reason=BAD_HEADER)
         head.expect = self.value.lower()
         head.unusual = True
 
@@ -241,7 +242,7 @@ class MaxForwardsLine(NotedLine):
     def apply(self, head: MessageHead) -> None:
         """Note it; a second one is refused, for each hop could count by another."""
         if self.name in head.noted:
-            raise BadSyntax("more than one Max-Forwards")
+            raise BadSyntax("more than one Max-Forwards", reason=BAD_HEADER)
         head.noted = {**head.noted, self.name: self.value}
         head.unusual = True
 
@@ -258,20 +259,20 @@ def parse_host(value: bytes) -> str:
     if value.startswith(b"["):
         end = value.find(b"]") + 1
         if not end or not consists_of(value[1 : end - 1], _ADDRESS):
-            raise BadSyntax("a Host that is no host")
+            raise BadSyntax("a Host that is no host", reason=BAD_HOST)
         host, port = value[:end], value[end:]
         if port and (not port.startswith(b":") or not _is_port(port[1:])):
-            raise BadSyntax("a Host that is no host")
+            raise BadSyntax("a Host that is no host", reason=BAD_HOST)
     else:
         host, colon, port = value.partition(b":")
         if colon and not _is_port(port):
-            raise BadSyntax("a Host with an odd port")
+            raise BadSyntax("a Host with an odd port", reason=BAD_HOST)
         if not host or not consists_of(host, _HOST):
-            raise BadSyntax("a Host that is no host")
+            raise BadSyntax("a Host that is no host", reason=BAD_HOST)
         if host.endswith(b"."):
             host = host[:-1]
         if not host or b".." in host or host.startswith(b"."):
-            raise BadSyntax("a Host that is no host")
+            raise BadSyntax("a Host that is no host", reason=BAD_HOST)
     return host.decode("ascii").lower()
 
 
@@ -326,20 +327,20 @@ class KnownLines(dict[bytes, HeaderLine | None]):
         if len(line) > self._line_limit:
             raise BadSyntax("a header line over the limit", 431)
         if not consists_of(line, FIELD_VALUE):
-            raise BadSyntax("a control character in a header value")
+            raise BadSyntax("a control character in a header value", reason=BAD_HEADER)
         return AuthorizationLine(b"authorization", line[CREDENTIAL_START:].strip(OWS))
 
     def __missing__(self, line: bytes) -> HeaderLine | None:
         if line.startswith(COOKIE_STARTS) and len(line) <= self._cookie_limit:
             # Remembered by what is picked out of it, not here: each session has one of its own.
             if not consists_of(line, FIELD_VALUE):
-                raise BadSyntax("a control character in a header value")
+                raise BadSyntax("a control character in a header value", reason=BAD_HEADER)
             return CookieLine(b"cookie", line[8:].strip(OWS))
         name, colon, value = line.partition(b":")
         if not colon or not is_token(name):
-            raise BadSyntax("a header line without a proper name")
+            raise BadSyntax("a header line without a proper name", reason=BAD_HEADER)
         if not consists_of(value, FIELD_VALUE):
-            raise BadSyntax("a control character in a header value")
+            raise BadSyntax("a control character in a header value", reason=BAD_HEADER)
         if len(line) > self._line_limit and (name.lower() != b"cookie" or len(line) > self._cookie_limit):
             raise BadSyntax("a header line over the limit", 431)
         found = self._table.line(name, value.strip(OWS))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from gateway.core.reasons import BAD_PATH, PATH_AMBIGUOUS
 from gateway.wire.grammar import LETTERS, BadSyntax, consists_of, only
 
 _SIMPLE: Final = LETTERS + b"0123456789-_~!$&'()*+,=:@./"
@@ -92,22 +93,22 @@ def parse_target(target: bytes) -> Target:
     """Check an origin-form target. Raises BadSyntax where it can be read in two ways."""
     path, mark, query = target.partition(b"?")
     if mark and not consists_of(query, _QUERY):
-        raise BadSyntax("a character in the query that must be encoded")
+        raise BadSyntax("a character in the query that must be encoded", reason=BAD_PATH)
     if not path.startswith(b"/"):
-        raise BadSyntax("a target that is no path")
+        raise BadSyntax("a target that is no path", reason=BAD_PATH)
     if not consists_of(path, _PATH):
-        raise BadSyntax("a character in the path that must be encoded")
+        raise BadSyntax("a character in the path that must be encoded", reason=BAD_PATH)
     if _BAD_ESCAPE.search(path) or _CONTROL_ESCAPE.search(path):
-        raise BadSyntax("an escape in the path that can be read in two ways")
+        raise BadSyntax("an escape in the path that can be read in two ways", reason=PATH_AMBIGUOUS)
     encoded_slash = _ENCODED_SLASH.search(path) is not None
     full = _decode(path)
     # Under the plain reading an encoded slash is part of its segment.
     plain = _decode(_ENCODED_SLASH.sub(rb"%25\1", path)) if encoded_slash else full
     lenient = _lenient(full)
     if _SECOND_ESCAPE.search(full) or _SECOND_ESCAPE.search(lenient):
-        raise BadSyntax("an escape in the path that is escaped again")
+        raise BadSyntax("an escape in the path that is escaped again", reason=PATH_AMBIGUOUS)
     if _DOTS.search(lenient):
-        raise BadSyntax("a dot segment in the path")
+        raise BadSyntax("a dot segment in the path", reason=PATH_AMBIGUOUS)
     readings = {plain, full, lenient}
     if "%" in full:
         # Bytes that are no text become U+FFFD.
@@ -116,7 +117,7 @@ def parse_target(target: bytes) -> Target:
     for variant in _VARIANTS:
         readings |= {variant(reading) for reading in readings}
         if len(readings) > MAX_READINGS or sum(map(len, readings)) > MAX_READ:
-            raise BadSyntax("a path that can be read in too many ways")
+            raise BadSyntax("a path that can be read in too many ways", reason=PATH_AMBIGUOUS)
     readings.discard(plain)
     return Target(plain, tuple(sorted(readings)), encoded_slash=encoded_slash)
 
@@ -126,7 +127,7 @@ def _decode(path: bytes) -> str:
         # Broken escapes, which it leaves as they are, have been refused.
         return unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
-        raise BadSyntax("a path that is not UTF-8") from None
+        raise BadSyntax("a path that is not UTF-8", reason=BAD_PATH) from None
 
 
 def _lenient(path: str) -> str:
@@ -146,9 +147,9 @@ def _check_growth(path: str) -> None:
         length += len(unicodedata.normalize("NFKC", character))
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks > MAX_MARKS:
-            raise BadSyntax("a path with too many marks on one character")
+            raise BadSyntax("a path with too many marks on one character", reason=PATH_AMBIGUOUS)
     if length > max(MAX_GROWTH * len(path), FREE_GROWTH):
-        raise BadSyntax("a path that grows too much when it is normalised")
+        raise BadSyntax("a path that grows too much when it is normalised", reason=PATH_AMBIGUOUS)
 
 
 def _without_query(path: str) -> str:
@@ -182,7 +183,7 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes]:
     """Split an absolute-form target into authority and origin-form (RFC 9112 §3.2.2)."""
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
-        raise BadSyntax("a target that is neither a path nor an http URL")
+        raise BadSyntax("a target that is neither a path nor an http URL", reason=BAD_PATH)
     end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
     authority, origin = rest[:end], rest[end:]
     return authority, origin if origin.startswith(b"/") else b"/" + origin

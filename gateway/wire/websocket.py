@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from hashlib import sha1
 from typing import Final
 
+from gateway.core.reasons import WEBSOCKET
 from gateway.wire.grammar import BadSyntax, tokens
 from gateway.wire.head import AnswerHead, RequestHead
 
@@ -21,7 +22,7 @@ def asks_for_websocket(head: RequestHead) -> bool:
 def check_request(head: RequestHead) -> None:
     """Check the client's handshake. Raises BadSyntax; 426 where only the version is wrong."""
     if head.method != "GET" or head.has_body():
-        raise BadSyntax("a WebSocket handshake that is no GET")
+        raise BadSyntax("a WebSocket handshake that is no GET", reason=WEBSOCKET)
     versions = head.get_all(b"sec-websocket-version")
     if versions != [b"13"]:
         raise BadSyntax("a WebSocket version other than 13", 426)
@@ -31,7 +32,7 @@ def check_request(head: RequestHead) -> None:
     except binascii.Error:
         valid = False
     if not valid:
-        raise BadSyntax("a WebSocket key that is not 16 bytes of base64")
+        raise BadSyntax("a WebSocket key that is not 16 bytes of base64", reason=WEBSOCKET)
 
 
 def origin_allowed(head: RequestHead, allowed: frozenset[str], scheme: str) -> bool:

@@ -14,7 +14,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.record import BATCH_LINES, MAX_PENDING, Clock, LineWriter, access_line
+from gateway.proxy.record import (
+    BATCH_LINES,
+    MAX_PENDING,
+    Clock,
+    LineWriter,
+    access_line,
+    escaped,
+    list_field,
+    text_field,
+)
 from gateway.wire.grammar import TOKEN, BadSyntax
 from gateway.wire.headers import parse_host
 from tests.support.waiting import PATIENCE
@@ -39,6 +48,17 @@ def test_a_line_is_one_object(path: str, user: str, error: str, method: str, hos
     assert (found["path"], found["user"], found["method"], found["host"]) == (path, user or None, method, host)
     assert found.get("error", "") == error
     assert (found["status"], found["bytes"], found["duration"], found["upstream_duration"]) == (200, 5, 0.1235, None)
+
+
+@given(HOSTILE, st.lists(HOSTILE, max_size=3))
+def test_further_fields_are_escaped(text: str, texts: list[str]) -> None:
+    """They stand at the end, with or without an error before them."""
+    more = text_field("a", text) + list_field("b", texts)
+    for error in ("", "x"):
+        line = access_line("t", "", "GET", escaped(text), "/", 200, 1, 0.5, 0.25, "", "app", "id", error, more)
+        found = json.loads(line)
+        assert (found["a"], found["b"], found["host"]) == (text, texts, text)
+        assert line.isascii()
 
 
 def test_the_fields_of_a_line() -> None:

@@ -1,0 +1,434 @@
+"""What the gateway refuses, cuts or drops can be found: in the response, the access log, counters, and in words."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartGateway
+from tests.support.frames import TEXT, encode
+from tests.support.gateway import GatewayProcess, gateway_config, route
+from tests.support.hostile import HostileUpstream
+from tests.support.messages import Answer, Request
+from tests.support.ports import free_port
+from tests.support.upstream import UpstreamConnection
+from tests.support.users import ALICE, BOB
+from tests.support.visitor import PAGE, Visitor, logged_in
+from tests.support.waiting import PATIENCE, wait_for
+
+HOST = "Host: localhost\r\n"
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+FORM = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[HostileUpstream]:
+    async def silent(connection: UpstreamConnection, request: Request) -> None:
+        await connection.until_closed()
+
+    with HostileUpstream() as server:
+        server.on("/silent", silent)
+        server.says("/garbage", b"nonsense\r\n\r\n")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: HostileUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    config = gateway_config(
+        route("open", "/open", upstream.url, public=True, max_body=10),
+        route("silent", "/silent", upstream.url, public=True, timeout={"response": "1s"}),
+        route("garbage", "/garbage", upstream.url, public=True),
+        route("dead", "/dead", f"http://127.0.0.1:{free_port()}", public=True),
+        route("app", "/app", upstream.url),
+        route("staff", "/staff", upstream.url, allow={"groups": ["nobody"]}),
+        route("fresh", "/fresh", upstream.url, step_up={"max_age": "0s"}),
+        route("programs", "/programs", upstream.url, programs=["basic", "api-key"]),
+        limits={"target": 2000, "head_time": "2s", "line": 4096},
+    )
+    with GatewayProcess(tmp_path_factory.mktemp("saying"), config) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def bob(gateway: GatewayProcess) -> Visitor:
+    return logged_in(gateway, BOB)
+
+
+def count(gateway: GatewayProcess, line: str) -> float:
+    """Return one value of the metrics page; 0 where it is not there."""
+    found = re.search(rf"^{re.escape(line)} (\S+)$", gateway.admin("/metrics"), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def logged(gateway: GatewayProcess, answer: Answer) -> dict[str, Any]:
+    """Return the line of a request in the access log."""
+    request_id = answer.get("X-Request-Id")
+    return gateway.wait_for_log(lambda record: record["request_id"] == request_id)
+
+
+def warnings(gateway: GatewayProcess, text: str) -> list[str]:
+    """Return the warnings so far that hold a text."""
+    return [line for line in gateway.stderr if '"level": "warning"' in line and text in line.replace('\\"', '"')]
+
+
+REFUSED: list[tuple[str, int, str]] = [
+    (f"GET /open HTTP/1.1\n{HOST}\n\r\n\r\n", 400, "bad_request"),
+    (f"GET /open x HTTP/1.1\r\n{HOST}\r\n", 400, "bad_request"),
+    (f"GET /open HTTP/1.1\r\n{HOST}X Y: z\r\n\r\n", 400, "bad_header"),
+    (f"GET /open HTTP/1.1\r\n{HOST}Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "bad_framing"),
+    (f"GET /open HTTP/1.1\r\n{HOST}Transfer-Encoding: gzip\r\n\r\n", 501, "bad_framing"),
+    ("GET /open HTTP/1.1\r\n\r\n", 400, "bad_host"),
+    (f"GET /open HTTP/1.1\r\n{HOST}Host: b\r\n\r\n", 400, "bad_host"),
+    (f"GET /op\x01en HTTP/1.1\r\n{HOST}\r\n", 400, "bad_path"),
+    (f"GET /open/../app HTTP/1.1\r\n{HOST}\r\n", 400, "path_ambiguous"),
+    (f"GET /app//../open HTTP/1.1\r\n{HOST}\r\n", 400, "path_ambiguous"),
+    (f"GET /OPEN/x HTTP/1.1\r\n{HOST}\r\n", 404, "no_route"),
+    (f"GET /open/a%2Fb HTTP/1.1\r\n{HOST}\r\n", 400, "encoded_slash"),
+    (f"TRACE /open HTTP/1.1\r\n{HOST}\r\n", 405, "method"),
+    (f"CONNECT localhost:80 HTTP/1.1\r\n{HOST}\r\n", 405, "method"),
+    (f"get /open HTTP/1.1\r\n{HOST}\r\n", 501, "method"),
+    (f"GET /open HTTP/2.0\r\n{HOST}\r\n", 505, "version"),
+    (f"GET /open HTTP/1.1\r\n{HOST}Expect: much\r\n\r\n", 417, "expectation"),
+    (f"GET /open HTTP/1.1\r\n{HOST}{UPGRADE.replace('13', '12')}\r\n", 426, "websocket"),
+    (f"GET /open HTTP/1.1\r\n{HOST}{UPGRADE}Origin: https://other.example\r\n\r\n", 403, "origin"),
+    (f"POST /open HTTP/1.1\r\n{HOST}Content-Length: 11\r\n\r\n", 413, "body_too_large"),
+    (f"GET /open/{'a' * 3000} HTTP/1.1\r\n{HOST}\r\n", 414, "target_too_long"),
+    (f"GET /open HTTP/1.1\r\n{HOST}X: {'a' * 5000}\r\n\r\n", 431, "head_too_large"),
+    (f"GET /open HTTP/1.1\r\n{HOST}X: ", 408, "too_slow"),
+    ("GET /open HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n", 421, "unknown_host"),
+    (f"GET /nowhere HTTP/1.1\r\n{HOST}\r\n", 404, "no_route"),
+    (f"GET /app HTTP/1.1\r\n{HOST}Accept: text/html\r\n\r\n", 302, "no_session"),
+    (f"GET /app HTTP/1.1\r\n{HOST}\r\n", 401, "no_session"),
+    (f"GET /staff HTTP/1.1\r\n{HOST}COOKIE\r\n", 403, "forbidden"),
+    (f"GET /dead HTTP/1.1\r\n{HOST}\r\n", 502, "upstream_unreachable"),
+    (f"GET /garbage HTTP/1.1\r\n{HOST}\r\n", 502, "upstream_invalid"),
+    (f"GET /silent HTTP/1.1\r\n{HOST}\r\n", 504, "upstream_timeout"),
+    (f"GET /programs HTTP/1.1\r\n{HOST}Authorization: Bearer gwk_none\r\n\r\n", 401, "credential_invalid"),
+    (
+        f"GET /programs HTTP/1.1\r\n{HOST}Authorization: Basic YTpi\r\nSec-Fetch-Site: cross-site\r\n\r\n",
+        403,
+        "cross_site",
+    ),
+    (f"GET /programs HTTP/1.1\r\n{HOST}Authorization: Basic YTpi\r\nAuthorization: x\r\n\r\n", 400, "bad_header"),
+    (f"GET /_gateway/nowhere HTTP/1.1\r\n{HOST}\r\n", 404, "no_route"),
+    (f"GET /_gateway/me HTTP/1.1\r\n{HOST}\r\n", 401, "no_session"),
+    (f"GET /_gateway/ HTTP/1.1\r\n{HOST}Accept: text/html\r\n\r\n", 302, "no_session"),
+    (f"PROPFIND /_gateway/ HTTP/1.1\r\n{HOST}\r\n", 405, "method"),
+    (f"POST /_gateway/login HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n", 415, "encoded_body"),
+    (f"POST /_gateway/login HTTP/1.1\r\n{HOST}{FORM}\r\n", 403, "csrf"),
+    (f"GET /_gateway/verify HTTP/1.1\r\n{HOST}\r\n", 404, "forward_auth"),
+]
+
+
+@pytest.mark.parametrize(("request_text", "status", "reason"), REFUSED)
+def test_refusals_name_their_reason(
+    gateway: GatewayProcess, bob: Visitor, request_text: str, status: int, reason: str
+) -> None:
+    """In the response once, in the access log, and in a counter; the log blames nobody who has not left."""
+    before = count(gateway, f'gateway_refused_total{{reason="{reason}"}}')
+    with gateway.connect() as client:
+        client.send(request_text.replace("COOKIE", f"Cookie: {bob.cookie_header()}\r\n").encode("latin-1"))
+        answer = client.answer()
+    assert (answer.status, answer.get_all("X-Gateway-Reason")) == (status, [reason])
+    record = logged(gateway, answer)
+    assert (record["status"], record["reason"], record.get("error") == "client_gone") == (status, reason, False)
+    assert count(gateway, f'gateway_refused_total{{reason="{reason}"}}') == before + 1
+
+
+def test_a_wrong_password_and_too_many_of_them(gateway: GatewayProcess) -> None:
+    """The login page's refusals are in the access log of the worker too."""
+    visitor = Visitor(gateway)
+    answers = [visitor.try_login("nobody", "wrong") for _ in range(30)]
+    codes = {(answer.status, answer.get("X-Gateway-Reason")) for answer in answers}
+    assert codes == {(401, "bad_credentials"), (429, "throttled")}
+    assert {logged(gateway, answer)["reason"] for answer in answers} == {"bad_credentials", "throttled"}
+
+
+def test_a_login_that_is_not_enough(gateway: GatewayProcess, bob: Visitor) -> None:
+    answer = bob.get("/fresh", PAGE)
+    assert answer.get("X-Gateway-Reason") in ("step_up", None), "just logged in, or led to a fresher login"
+    assert bob.get("/fresh", {}).get("X-Gateway-Reason") in ("step_up", None)
+
+
+def test_what_is_no_refusal_has_no_reason(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
+    """Neither ours nor an app's, whose X-Gateway headers are dropped and counted."""
+    upstream.says(
+        "/open/lies", b"HTTP/1.1 403 No\r\nX-Gateway-Reason: csrf\r\nX_Gateway_Login: /x\r\nContent-Length: 0\r\n\r\n"
+    )
+    for _ in range(2):
+        with gateway.connect() as client:
+            client.send(f"GET /open/lies HTTP/1.1\r\n{HOST}\r\n")
+            answer = client.answer()
+        assert answer.status == 403
+        assert not [name for name, _ in answer.headers if "gateway" in name.lower()]
+        assert "reason" not in logged(gateway, answer)
+    assert count(gateway, 'gateway_dropped_total{kind="response_header",route="open"}') == 2
+    assert len(warnings(gateway, 'route open: the app\'s response header "x-gateway-reason" was dropped')) == 1
+    with gateway.connect() as client:
+        client.send(f"OPTIONS * HTTP/1.1\r\n{HOST}\r\n")
+        assert client.answer().get("X-Gateway-Reason") is None
+
+
+BAD_HEADS: list[tuple[bytes, tuple[str, str, str]]] = [
+    (b"GET /a/../b?token=secret HTTP/1.1\r\nHost: localhost\r\n\r\n", ("GET", "localhost", "/a/../b")),
+    (b"PUT /x%2f..?q HTTP/1.1\r\nhOST: a.example:8080\r\n\r\n", ("PUT", "a.example:8080", "/x%2f..")),
+    (b'GET /"\x1b\xff\\ HTTP/1.1\r\nHost: "x\r\n\r\n', ("GET", '"x', '/"\x1b\xff\\')),
+    (b"GET http://u:secret@localhost/a HTTP/1.1\r\nHost: u:secret@b\r\n\r\n", ("GET", "b", "/a")),
+    (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", ("GET", "", "/" + "a" * 255)),
+    (b"Cookie: gateway_session=secret\r\n\r\n", ("-", "", "")),
+    (b"GET /half HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic secr", ("GET", "localhost", "/half")),
+]
+
+
+@pytest.mark.parametrize(("head", "expected"), BAD_HEADS, ids=range(len(BAD_HEADS)))
+def test_heads_that_are_refused_are_in_the_log(
+    gateway: GatewayProcess, head: bytes, expected: tuple[str, str, str]
+) -> None:
+    """As much of method, host and path as can be said safely; nothing of query, password or other headers."""
+    with gateway.connect() as client:
+        client.send(head)
+        answer = client.answer()
+    record = logged(gateway, answer)
+    assert (record["method"], record["host"], record["path"]) == expected
+    assert record["status"] == answer.status
+    assert (record["reason"], record["route"]) == (answer.get("X-Gateway-Reason"), "-")
+    assert "secret" not in gateway.log_text()
+
+
+@pytest.mark.parametrize(
+    ("request_text", "reason", "cure"),
+    [
+        (f"GET /open/a%2Fb HTTP/1.1\r\n{HOST}\r\n", "encoded_slash", r"route open: .*\]\.encoded_slashes: pass"),
+        (f"POST /open HTTP/1.1\r\n{HOST}Content-Length: 11\r\n\r\n", "body_too_large", r"route open: .*\]\.max_body"),
+        (
+            f"GET /open HTTP/1.1\r\n{HOST}{UPGRADE}Origin: https://o\r\n\r\n",
+            "origin",
+            r"route open: .* routes\[\].origins",
+        ),
+        (f"GET /open HTTP/1.1\r\n{HOST}X: {'a' * 5000}\r\n\r\n", "head_too_large", '"a request head .* limits.line'),
+        (f"GET /open/{'a' * 3000} HTTP/1.1\r\n{HOST}\r\n", "target_too_long", '"a request with .* limits.target'),
+    ],
+)
+def test_a_refusal_that_a_key_can_change_is_a_warning_once(
+    gateway: GatewayProcess, request_text: str, reason: str, cure: str
+) -> None:
+    """It names the route and the key."""
+    for _ in range(2):
+        with gateway.connect() as client:
+            client.send(request_text)
+            assert client.answer().get("X-Gateway-Reason") == reason
+    found = [line for line in gateway.stderr if re.search(cure, line)]
+    assert len(found) == 1, gateway.errors()
+
+
+def test_cookies_that_are_dropped(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
+    """Their names are in the access log; each is a warning once for its route; a counter counts responses."""
+    odd = b"gateway_session=x; Path=/\r\nSet-Cookie: mine=1\r\nSet-Cookie: =nameless\r\nSet-Cookie: gateway_browser=y"
+    upstream.says("/open/cookies", b"HTTP/1.1 200 OK\r\nSet-Cookie: %b\r\nContent-Length: 0\r\n\r\n" % odd)
+    for _ in range(2):
+        with gateway.connect() as client:
+            client.send(f"GET /open/cookies HTTP/1.1\r\n{HOST}\r\n")
+            answer = client.answer()
+        assert answer.get_all("Set-Cookie") == ["mine=1"]
+        assert logged(gateway, answer)["dropped_cookies"] == ["gateway_session", "", "gateway_browser"]
+    assert count(gateway, 'gateway_dropped_total{kind="set_cookie",route="open"}') == 2
+    assert len(warnings(gateway, 'route open: the app\'s cookie "gateway_session" was dropped')) == 1
+    (line,) = warnings(gateway, '"gateway_browser" was dropped')
+    assert "set session.cookie.name" in line
+
+
+def test_many_dropped_cookies_are_bounded(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
+    many = b"".join(b"Set-Cookie: =%d\r\n" % index for index in range(100))
+    upstream.says("/open/many", b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % many)
+    with gateway.connect() as client:
+        client.send(f"GET /open/many HTTP/1.1\r\n{HOST}\r\n")
+        assert len(logged(gateway, client.answer())["dropped_cookies"]) == 8
+
+
+def test_identity_headers_of_clients_are_counted(gateway: GatewayProcess) -> None:
+    """Without a line in the log: anybody could fill it with them."""
+    with gateway.connect() as client:
+        client.send(f"GET /open HTTP/1.1\r\n{HOST}X-Forwarded-User: root\r\nX-Gateway-Session: x\r\n\r\n")
+        assert client.answer().status == 200
+    assert count(gateway, 'gateway_dropped_total{kind="identity_header",route="open"}') == 1
+    assert "root" not in gateway.log_text()
+
+
+def test_connections_over_the_limit(start_gateway: StartGateway, upstream: HostileUpstream) -> None:
+    """They are in the access log, and the warning names the key."""
+    small = start_gateway(gateway_config(route("open", "/", upstream.url, public=True), limits={"connections": 1}))
+    with small.connect() as first:
+        first.send(f"GET / HTTP/1.1\r\n{HOST}\r\n")
+        assert first.answer().status == 200
+        with small.connect() as second:
+            answer = second.answer()
+    assert (answer.status, answer.get("X-Gateway-Reason")) == (503, "too_many_connections")
+    record = logged(small, answer)
+    assert (record["client"], record["reason"]) == ("127.0.0.1", "too_many_connections")
+    assert len(warnings(small, "raise limits.connections")) == 1
+
+
+# --- what is ended under way
+
+
+async def dribble(connection: UpstreamConnection, request: Request) -> None:
+    """Answer with a head and a first piece, and no more."""
+    kind = b"text/event-stream" if request.target.endswith("events") else b"text/plain"
+    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: 100000000\r\n\r\nx" % kind)
+    await connection.until_closed()
+
+
+async def flood(connection: UpstreamConnection, request: Request) -> None:
+    """Answer with more than a client takes."""
+    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+    while not connection.ended:
+        await connection.send(b"x" * 65536)
+
+
+async def open_socket(connection: UpstreamConnection, request: Request) -> None:
+    await connection.upgrade(request)
+    await connection.until_closed()
+
+
+Start = Callable[..., tuple[GatewayProcess, Visitor]]
+
+
+@pytest.fixture
+def cutting(start_gateway: StartGateway) -> Iterator[Start]:
+    """Start a gateway with some settings, an app that never ends what it begins, and alice."""
+    with HostileUpstream() as server:
+        for path in ("/app/rest", "/app/events"):
+            server.on(path, dribble)
+        server.on("/app/flood", flood)
+        server.on("/app/socket", open_socket)
+
+        def start(**more: Any) -> tuple[GatewayProcess, Visitor]:
+            running = start_gateway(gateway_config(route("app", "/app", server.url), **more))
+            return running, logged_in(running, ALICE)
+
+        yield start
+
+
+def cut(gateway: GatewayProcess, visitor: Visitor, path: str, do: Callable[[], object], fields: str = "") -> None:
+    """Open a response that does not end by itself, do something, and wait until the gateway has ended it."""
+    with gateway.connect(receive_buffer=4096 if path.endswith("flood") else 0) as client:
+        client.send(f"GET {path} HTTP/1.1\r\n{HOST}Cookie: {visitor.cookie_header()}\r\n{fields}\r\n")
+        client.head()
+        do()
+        gateway.wait_for_log(lambda record: record["path"] == path)
+
+
+def assert_cut(gateway: GatewayProcess, path: str, cut_by: str, key: str = "") -> None:
+    """The log says why it was, and blames neither client nor app; a warning names the key, if there is one."""
+    record = gateway.wait_for_log(lambda found: found["path"] == path)
+    assert record["cut_by"] == cut_by
+    assert record.get("error") not in ("client_gone", "upstream_aborted")
+    assert count(gateway, f'gateway_cut_total{{reason="{cut_by}"}}') == 1
+    if key:
+        (line,) = [line for line in gateway.stderr if "route app: " in line and key in line]
+        assert '"level": "warning"' in line
+
+
+def nothing() -> None:
+    """Wait for time to do it."""
+
+
+@pytest.mark.parametrize("path", ["/app/rest", "/app/events"])
+def test_cut_by_a_logout(cutting: Start, path: str) -> None:
+    gateway, alice = cutting()
+    cut(gateway, alice, path, alice.logout)
+    assert_cut(gateway, path, "session_revoked")
+
+
+def test_websocket_ended_by_a_logout(cutting: Start) -> None:
+    gateway, alice = cutting()
+    origin = f"Origin: http://localhost\r\n{UPGRADE}"
+    cut(gateway, alice, "/app/socket", alice.logout, origin)
+    assert_cut(gateway, "/app/socket", "session_revoked")
+
+
+def test_cut_by_idleness_and_by_the_end(cutting: Start) -> None:
+    """A stream of a session that nobody uses; and of one that has reached its end."""
+    gateway, alice = cutting(session={**gateway_config()["session"], "idle": "3s", "lifetime": "1h"})
+    cut(gateway, alice, "/app/events", nothing)
+    assert_cut(gateway, "/app/events", "idle")
+    gateway, alice = cutting(session={**gateway_config()["session"], "idle": "3s", "lifetime": "3s"})
+    cut(gateway, alice, "/app/rest", nothing)
+    assert_cut(gateway, "/app/rest", "session_expired")
+
+
+def test_cut_by_an_app_that_sends_no_more(cutting: Start) -> None:
+    gateway, alice = cutting(limits={"answer_idle_time": "1s"})
+    cut(gateway, alice, "/app/rest", nothing)
+    assert_cut(gateway, "/app/rest", "response_idle", "limits.answer_idle_time")
+
+
+def test_cut_by_a_client_that_takes_no_more(cutting: Start) -> None:
+    gateway, alice = cutting(limits={"write_stall_time": "1s"})
+    cut(gateway, alice, "/app/flood", nothing)
+    assert_cut(gateway, "/app/flood", "write_stall", "limits.write_stall_time")
+
+
+def test_websocket_on_which_nothing_moves(cutting: Start) -> None:
+    gateway, alice = cutting(limits={"stream_idle_time": "1s"})
+    cut(gateway, alice, "/app/socket", nothing, f"Origin: http://localhost\r\n{UPGRADE}")
+    assert_cut(gateway, "/app/socket", "stream_idle", "limits.stream_idle_time")
+
+
+@pytest.mark.parametrize("kind", ["idle", "slow", "large", "invalid"])
+def test_uploads_that_are_cut(cutting: Start, kind: str) -> None:
+    """A response says so too; one warning names the key."""
+    gateway, alice = cutting(limits={"body_idle_time": "1s", "body_rate_time": "1s", "body": 2000})
+    cookie = f"Cookie: {alice.cookie_header()}\r\n"
+    bodies = {"large": f"{2001:x}\r\n{'x' * 2001}\r\n", "invalid": "zz\r\n"}
+    status, reason, cut_by, key = {
+        "large": (413, "body_too_large", "upload_too_large", "routes[].max_body"),
+        "invalid": (400, "bad_framing", "upload_invalid", ""),
+    }.get(kind, (408, "too_slow", "upload_slow", "limits.body_rate"))
+    with gateway.connect() as client:
+        client.send(f"POST /app/up HTTP/1.1\r\n{HOST}{cookie}Transfer-Encoding: chunked\r\n\r\n")
+        client.send(bodies.get(kind, "1\r\n"))
+        if kind == "slow":
+            client.send("x\r\n")
+            for _ in range(6):
+                time.sleep(0.2)
+                client.send("1\r\nx\r\n")
+        answer = client.answer()
+    assert (answer.status, answer.get("X-Gateway-Reason")) == (status, reason)
+    assert logged(gateway, answer)["reason"] == reason
+    assert_cut(gateway, "/app/up", cut_by, key)
+
+
+def test_a_client_that_left_is_still_said_to_have_left(cutting: Start) -> None:
+    """Nothing is cut by us where the client closes."""
+    gateway, alice = cutting()
+    with gateway.connect() as client:
+        client.send(f"GET /app/rest HTTP/1.1\r\n{HOST}Cookie: {alice.cookie_header()}\r\n\r\n")
+        client.head()
+        client.abort()
+    record = gateway.wait_for_log(lambda found: found["path"] == "/app/rest")
+    assert (record["error"], record.get("cut_by")) == ("client_gone", None)
+
+
+def test_cut_by_the_stop(cutting: Start) -> None:
+    """What is still open when the time to stop is over is ended by us, WebSockets too."""
+    gateway, alice = cutting(limits={"drain_time": "1s", "tunnel_drain_time": "1s"})
+    with gateway.connect() as download, gateway.connect() as socket:
+        cookie = f"Cookie: {alice.cookie_header()}\r\n"
+        download.send(f"GET /app/rest HTTP/1.1\r\n{HOST}{cookie}\r\n")
+        download.head()
+        socket.send(f"GET /app/socket HTTP/1.1\r\n{HOST}{cookie}Origin: http://localhost\r\n{UPGRADE}\r\n")
+        socket.head()
+        socket.send(encode(TEXT, b"x", masked=True))
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait(PATIENCE) == 0
+    wait_for(lambda: len([r for r in gateway.access_log() if r.get("cut_by") == "shutdown"]) == 2, what="both lines")
+    assert not [record for record in gateway.access_log() if record.get("error") == "client_gone"]
