@@ -38,9 +38,11 @@ class ConfigError(GatewayError):
 class RequestError(GatewayError):
     """The client's fault: the request is answered with ``status`` and its connection closed."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, reason: str = "") -> None:
+        """``reason`` is a code of `core.reasons`; empty for that of the status."""
         super().__init__(detail)
         self.status = status
+        self.reason = reason
 
 
 class SessionError(GatewayError):

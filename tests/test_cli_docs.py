@@ -121,7 +121,7 @@ def test_the_documentation_names_no_option_that_is_not_there() -> None:
 def test_the_output_of_explain_in_the_documentation_is_real(shop: Mapping[str, str]) -> None:
     text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```text\n(route:.*?)^```", text, re.MULTILINE | re.DOTALL)
-    command = "gateway explain --user alice GET /dashboard/today"
+    command = "gateway explain --user alice GET http://apps.localhost:8080/dashboard/today"
     assert command in documented_commands()
     result = subprocess.run(
         ["/bin/sh", "-c", command], cwd=shop["PWD"], env=shop, capture_output=True, text=True, check=True

@@ -49,6 +49,8 @@ class Route:
     """Whether responses that say nothing about caches stay so where somebody has a session."""
     audience: str = ""
     """Whom the signed identity token is for; empty where none is sent."""
+    service_worker: bool = False
+    """Whether service workers of the app may take in the gateway's own pages on the host of ``public_url``."""
 
     def rule_for(self, path: str, method: str) -> Rule:
         """Return the first rule that covers the request, else the route's own."""
@@ -196,9 +198,9 @@ class Router:
         wild = {host[1:]: group for host, group in groups.items() if host.startswith("*.")}
         exact = {host: group for host, group in groups.items() if not host.startswith("*.")}
         self._wild = {suffix: _host_routes([*_covering(suffix, wild), shared], folded) for suffix in wild}
-        names = set(exact) | {public_host}
-        if public_host in LOOPBACK_NAMES:
-            names |= set(LOOPBACK_NAMES)
+        self.public_names = frozenset(LOOPBACK_NAMES if public_host in LOOPBACK_NAMES else (public_host,))
+        """The names of the host of ``public_url``."""
+        names = set(exact) | self.public_names
         self._exact = {
             name: _host_routes([*([exact[name]] if name in exact else []), *_covering(name, wild), shared], folded)
             for name in names

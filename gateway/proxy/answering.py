@@ -109,7 +109,7 @@ class Answering:
             extra = self._challenges()
         return self._answer(refused.status, extra)
 
-    def _failed(self, status: int, detail: str) -> bool:
+    def _failed(self, status: int, detail: str, reason: str = "") -> bool:
         """Answer a fault, or cut the connection if an answer has begun."""
         self.error = self.error or detail
         if self.answered:
@@ -117,7 +117,10 @@ class Answering:
             return False
         # What is wrong with a request that is asked about is none of the connection's.
         close = status < 500 and not isinstance(self.head, AskedHead)
-        return self._answer(status, RETRY_AFTER if status == 503 else (), close=close)
+        extra = RETRY_AFTER if status == 503 else ()
+        if reason:
+            extra = (*extra, b"X-Gateway-Reason: " + reason.encode("ascii"))
+        return self._answer(status, extra, close=close)
 
     def _upstream_failed(self, error: UpstreamError) -> bool:
         """Count and answer an upstream's fault; an answer that was begun is cut, never completed."""

@@ -101,7 +101,7 @@ class Exchange(Answering):
             self._give_back(upstream, reusable=reusable and framing.reusable and answer.keeps_alive())
             return not framing.close
         except (RequestError, BadSyntax) as error:
-            return self._failed(error.status, str(error))
+            return self._failed(error.status, str(error), error.reason)
         except NotProved as error:
             return self._not_proved(error)
         except StoreUnavailable as error:
@@ -230,6 +230,8 @@ class Exchange(Answering):
     def _check_extras(self, plan: RoutePlan) -> None:
         """Check upgrade, expectation, loop and body size. Raises RequestError or BadSyntax."""
         head = self.head
+        if b"service-worker" in head.noted:
+            plan.worker_scope.check(head)
         if head.upgrade is not None and plan.route.websocket and websocket.asks_for_websocket(head):
             websocket.check_request(head)
             scheme = outgoing.scheme(self.client, head)
@@ -316,6 +318,8 @@ class Exchange(Answering):
         if plan.route.control:
             # What upstreams' answers lose, our own pages may need.
             answer.lines += [line.bytes() for line in answer.stripped]
+        if answer.is_script or answer.noted:
+            plan.worker_scope.rewrite(answer, head)
         cookies = self._cookies(plan, answer)
         self.status = answer.status
         return framing, answer_head(answer, framing, cookies, plane.http_date, self.request_id)

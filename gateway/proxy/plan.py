@@ -13,6 +13,7 @@ from gateway.core.route import Route
 from gateway.core.session import Session
 from gateway.proxy.credentials import wanted
 from gateway.proxy.pool import UpstreamPool, UpstreamPools
+from gateway.proxy.service_workers import WorkerScope
 from gateway.sessions.store import Opened, Prepared
 from gateway.wire.identity_headers import IdentityHeaders
 
@@ -32,7 +33,7 @@ class RoutePlan:
 
     __slots__ = (
         "_asked", "_balancer", "_empty", "_identity", "_tokens", "accepts", "counters", "drop_headers", "edits",
-        "makes_private", "max_body", "name", "pools", "prefix", "route", "set_headers",
+        "makes_private", "max_body", "name", "pools", "prefix", "route", "set_headers", "worker_scope",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +44,7 @@ class RoutePlan:
         pools: UpstreamPools,
         limits: Limits,
         tokens: TokenLines | None = None,
+        public_names: frozenset[str] = frozenset(),
     ) -> None:
         self.route = route
         self.name = route.name
@@ -58,6 +60,7 @@ class RoutePlan:
         """Whether the route changes the client's header lines."""
         prefix = route.path.rstrip("/")
         self.prefix = f"X-Forwarded-Prefix: {prefix}\r\n".encode("ascii") if route.strip_prefix and prefix else b""
+        self.worker_scope = WorkerScope(route, public_names)
         self.makes_private = not (route.cache_as_is or route.control)
         """Whether responses that say nothing about caches become private where there is a session."""
         self._identity = identity

@@ -167,7 +167,13 @@ class Plane:
         parts = self._parts
         return {
             route.name: RoutePlan(
-                route, parts.identity, self.counters.route(route.name), self.pools, parts.limits, parts.tokens
+                route,
+                parts.identity,
+                self.counters.route(route.name),
+                self.pools,
+                parts.limits,
+                parts.tokens,
+                parts.router.public_names,
             )
             for route in parts.router.all_routes()
         }

@@ -189,6 +189,7 @@ class Builder:
             programs=tuple(route.programs),
             title=route.title,
             audience=self._audience(route),
+            service_worker=route.service_worker,
             cache_as_is=route.cache == "as-is",
         )
 

@@ -273,6 +273,8 @@ class RoutePart(Part):
     """What becomes of responses that say nothing about caches, where there is a session: ``private`` or ``as-is``."""
     store_grace: f.Grace | None = None
     """How long known sessions go on here while the store does not answer; null leaves it to ``session.grace``."""
+    service_worker: f.Switch = False
+    """Whether the app's service workers may take in the login page, on the host of ``public_url``."""
 
 
 class LogPart(Part):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from gateway.core.cookie import MAX_AGE_CAP
 from gateway.core.policy import is_under
-from gateway.core.route import GATEWAY_PREFIX, LOOPBACK_NAMES
+from gateway.core.route import GATEWAY_PREFIX
 from gateway.settings.allow_checks import warn_allow
 from gateway.settings.checks import ConfigDraft, is_secure
 from gateway.settings.document import Found
@@ -15,6 +15,7 @@ from gateway.settings.headers import names_placeholder
 from gateway.settings.letter_case import warn_letter_case
 from gateway.settings.program_checks import warn_programs
 from gateway.settings.provider_checks import warn_providers
+from gateway.settings.shared_host import is_local, warn_shared_host
 from gateway.settings.step_up import warn_step_up
 
 
@@ -22,7 +23,7 @@ def warn_transport(draft: ConfigDraft) -> Iterator[Found]:
     """Name what travels in clear text, and a public_url that does not fit what listens."""
     config = draft.config
     url = config.public_url
-    local = url.host in LOOPBACK_NAMES
+    local = is_local(url.host)
     if url.scheme == "https" and not config.tls and not config.trusted_proxies:
         text = "is https, but nothing here speaks TLS: set `tls`, or `trusted_proxies` to the proxy in front that does"
         yield Found(("public_url",), text)
@@ -79,7 +80,7 @@ def warn_cookie(draft: ConfigDraft) -> Iterator[Found]:
         yield Found((*path, "http_only"), "is false: any script in a page can read the session")
     if https and not is_secure(draft):
         yield Found((*path, "secure"), "is false although public_url is https: the session also travels in clear text")
-    if is_secure(draft) and not https and draft.config.public_url.host not in LOOPBACK_NAMES:
+    if is_secure(draft) and not https and not is_local(draft.config.public_url.host):
         yield Found(
             (*path, "secure"), "is true, but public_url is http: browsers drop the cookie and nobody can log in"
         )
@@ -135,6 +136,7 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_letter_case,
     warn_empty,
     warn_headers,
+    warn_shared_host,
     warn_forward_auth,
 )
 

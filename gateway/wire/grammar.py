@@ -28,9 +28,11 @@ class BadSyntax(GatewayError):
     The client's connection answers it with ``status``, an upstream's with 502.
     """
 
-    def __init__(self, detail: str, status: int = 400) -> None:
+    def __init__(self, detail: str, status: int = 400, reason: str = "") -> None:
+        """``reason`` is a code of `core.reasons`; empty for that of the status."""
         super().__init__(detail)
         self.status = status
+        self.reason = reason
 
 
 def consists_of(data: bytes, allowed: bytes) -> bool:

@@ -29,6 +29,7 @@ from gateway.wire.headers import (
     LineType,
     MaxForwardsLine,
     NotedLine,
+    RewrittenLine,
     SetCookieLine,
     TransferEncodingLine,
     UpgradeLine,
@@ -108,6 +109,7 @@ REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
     b"forwarded": ForwardedLine,
     b"via": NotedLine,
     b"traceparent": NotedLine,
+    b"service-worker": NotedLine,
 }
 
 REQUEST_PREFIXES: Final = (*TRUSTED_PREFIXES, b"x-forwarded-")
@@ -137,6 +139,7 @@ ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"x-reproxy-url": DroppedLine,
     b"server": DroppedLine,
     b"x-powered-by": DroppedLine,
+    b"service-worker-allowed": RewrittenLine,
 }
 ANSWER_PREFIXES: Final = (b"x-accel-",)
 

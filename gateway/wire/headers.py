@@ -15,6 +15,8 @@ from gateway.wire.message import HeaderLine, MessageHead
 
 COOKIE_STARTS: Final = (b"Cookie: ", b"cookie: ")
 CREDENTIAL_START: Final = len(b"Authorization: ")
+SCRIPT_TYPES: Final = (b"javascript", b"ecmascript", b"jscript", b"livescript")
+"""What the names of all JavaScript types have in them (MIME Sniffing §4.6)."""
 MEMO_LINES: Final = 4096
 MEMO_LINE_BYTES: Final = 2048
 
@@ -185,6 +187,16 @@ class NotedLine(HeaderLine):
         head.unusual = True
 
 
+class RewrittenLine(NotedLine):
+    """Noted, and forwarded as whoever sends the head on has written it anew."""
+
+    __slots__ = ()
+
+    def forwarded(self) -> bytes | None:
+        """Return nothing."""
+        return None
+
+
 class DateLine(HeaderLine):
     """The Date of an answer; one without gets ours."""
 
@@ -203,12 +215,18 @@ class DateLine(HeaderLine):
 class ContentTypeLine(DateLine):
     """The Content-Type of an answer: event streams may be silent for longer."""
 
-    __slots__ = ()
+    __slots__ = ("is_script",)
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        super().__init__(name, value)
+        kind = value.lower()
+        self.is_script = any(kind.find(script) >= 0 for script in SCRIPT_TYPES)
 
     def apply(self, head: MessageHead) -> None:
         """Forward it and note it."""
         head.lines.append(self.line)
         head.content_type = self.value
+        head.is_script = self.is_script
 
 
 class MaxForwardsLine(NotedLine):

@@ -54,6 +54,8 @@ class MessageHead:
     forwarded: tuple[HeaderLine, ...] = ()
     has_date = False
     content_type = b""
+    is_script = False
+    """Whether a response is JavaScript, by its Content-Type."""
     caching = 0
     """What a response says about caches: see `wire.caching`."""
     unusual = False

@@ -253,9 +253,19 @@ WARNINGS = {
     "template in a route": case(
         "routes: [{name: a, upstream: http://a, headers: {X-A: ▸'{user}'}}]", ("routes[0].headers.X-A", "as it stands")
     ),
+    "apps where people log in": case(
+        HTTPS + "routes:\n  - ▸{name: a, path: /a, upstream: http://a}\n"
+        "  - {name: b, host: ▸login.example.com, upstream: http://b, service_worker: ▸true}\n"
+        "  - {name: c, host: ▸'*.example.com', upstream: http://c}\n"
+        "  - {name: d, host: '*.login.example.com', upstream: http://d}\n",
+        ("routes[0]", "is served on login.example.com, the host of public_url"),
+        ("routes[1].host", "give public_url a host of its own"),
+        ("routes[1].service_worker", "in place of the login page"),
+        ("routes[2].host", "people log in"),
+    ),
 }
 LOGIN = "\nlogin: {local: {users: users.yaml}}"
-SOME_ROUTE = "\nroutes: [{name: a, upstream: http://a}]"
+SOME_ROUTE = "\nroutes: [{name: a, host: a.example.com, upstream: http://a}]"
 
 
 @pytest.mark.parametrize("expected", WARNINGS.values(), ids=WARNINGS)
