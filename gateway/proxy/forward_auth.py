@@ -77,8 +77,9 @@ def passing(
 ) -> bytes:
     """Return the response that lets a request pass.
 
-    ``identity`` are lines with every configured header, ``cookie`` is the client's line without ours, and
-    ``authorization`` its credential unless that was for us: what is empty has to be there, too, for most proxies keep what a client sent where the response does not name it.
+    ``identity`` are lines with every configured header, ``cookie`` is the client's line without ours, ``authorization``
+    its credential unless that was for us. What is empty has to be there, too, for most proxies keep what a client sent
+    where the response does not name it.
     """
     lines = [PASSED, identity, b"Cookie: ", cookie, b"\r\nAuthorization: ", authorization, b"\r\n"]
     if len(renewed) == 1:
