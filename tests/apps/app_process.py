@@ -21,7 +21,9 @@ SERVED = ROOT / "tests/apps/served"
 
 def python() -> str:
     """Return the interpreter that has the apps; skip the test where they are not installed."""
-    return str(APPS / "bin/python") if (APPS / ".installed").exists() else pytest.skip("the apps are not in build/apps (make test-apps)")
+    if not (APPS / ".installed").exists():
+        pytest.skip("the apps are not in build/apps (make test-apps)")
+    return str(APPS / "bin/python")
 
 
 class AppProcess:

@@ -16,7 +16,7 @@ from tests.support.gateway import GatewayProcess, gateway_config, new_key, route
 from tests.support.nginx import Nginx
 from tests.support.users import ALICE
 
-IDLE = 3
+IDLE = 5
 PIECE = 64 * 1024
 
 TLS_IN_FRONT = """
@@ -98,7 +98,7 @@ def test_its_own_login_and_form_work_on_https(
 
 @pytest.fixture
 def brief(notes: AppProcess, start_gateway: StartGateway) -> GatewayProcess:
-    """A gateway whose sessions end after three seconds without use."""
+    """A gateway whose sessions end after five seconds without use."""
     session = {"keys": [new_key()], "idle": f"{IDLE}s"}
     return start_gateway(gateway_config(route("notes", "/", notes.url), session=session, workers=2))
 

@@ -17,7 +17,7 @@ from tests.support.gateway import GatewayProcess, gateway_config, new_key, route
 from tests.support.users import ALICE
 from tests.support.waiting import PATIENCE
 
-IDLE = 5
+IDLE = 6
 ENDS_WITHIN = 5
 """Seconds within which what has expired ends its WebSockets."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
 
-from tests.support.gateway import ROOT, GatewayProcess, gateway_config, route
+from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.nginx import Nginx
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE, BOB, User
@@ -24,10 +23,10 @@ SERVER = """
         location / {{
             proxy_pass http://127.0.0.1:{gateway};
             proxy_http_version 1.1;
-            proxy_set_header Host $http_host;
+            proxy_set_header Host $host:$server_port;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header X-Forwarded-Host $host:$server_port;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $connection_upgrade;
         }}
@@ -35,7 +34,7 @@ SERVER = """
             auth_request /ask-the-gateway;
             auth_request_set $user $upstream_http_x_forwarded_user;
             auth_request_set $groups $upstream_http_x_forwarded_groups;
-            auth_request_set $login $upstream_http_x_gateway_login;
+            auth_request_set $login $upstream_http_location;
             error_page 401 = @login;
             proxy_pass http://127.0.0.1:{app};
             proxy_set_header X-Forwarded-User $user;
@@ -49,11 +48,11 @@ SERVER = """
             proxy_pass http://127.0.0.1:{gateway}/_gateway/verify;
             proxy_pass_request_body off;
             proxy_set_header Content-Length "";
-            proxy_set_header Host $http_host;
+            proxy_set_header Host $host:$server_port;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Forwarded-Method $request_method;
-            proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header X-Forwarded-Host $host:$server_port;
             proxy_set_header X-Forwarded-Uri $request_uri;
         }}
 """
@@ -91,6 +90,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             route("ws", "/ws", app.url),
             public_url="https://localhost",
             trusted_proxies=["127.0.0.1/32"],
+            forward_auth={"from": ["127.0.0.1/32"]},
         )
         with GatewayProcess(tmp_path_factory.mktemp("behind"), config) as gateway:
             server = SERVER.format(gateway=gateway.port, app=app.port)
@@ -207,25 +207,6 @@ def test_auth_request_with_odd_targets(site: Site, target: str) -> None:
     answer = site.visitor().request("GET", target, PROGRAM)
     assert answer.status >= 300
     assert [request for request in site.app.requests if "guarded" in request.target] == before
-
-
-def test_the_documented_block(site: Site, tmp_path: Path) -> None:
-    """The block of the docs for forward auth works as it stands there, but for the addresses."""
-    _, _, rest = (
-        (ROOT / "docs/operations.md").read_text(encoding="utf-8").partition("```nginx\nlocation /_gateway/ {\n")
-    )
-    block, end, _ = rest.partition("```")
-    assert end
-    server = ("location /_gateway/ {\n" + block).replace("127.0.0.1:8080", site.gateway.authority)
-    server = server.replace("127.0.0.1:3000", f"127.0.0.1:{site.app.port}")
-    with Nginx(tmp_path, server) as nginx:
-        visitor = Visitor(nginx, host=f"localhost:{nginx.port}", source=CLIENT, tls=nginx.client_tls())
-        answer = visitor.get("/guarded/x?y", PAGE)
-        assert (answer.status, urlsplit(answer.get("Location") or "").path) == (302, "/_gateway/login")
-        visitor.login(ALICE)
-        assert visitor.get("/guarded/x?y", {"X-Forwarded-User": "admin", **PROGRAM}).status == 200
-    request = site.app.last()
-    assert (request.target, request.get("X-Forwarded-User")) == ("/guarded/x?y", "alice")
 
 
 def test_logout_through_nginx(site: Site) -> None:
