@@ -171,7 +171,9 @@ class Answering:
         close = head.has_body() or not head.keeps_alive() or plane.is_last(client)
         identity = plan.whole_identity(opened, plane.now)
         renewed = plane.renewed_cookies(opened) if opened is not None and opened.renewed is not None else ()
-        data = passing(head, identity, cookies.others, renewed, plane.http_date, self.request_id, close)
+        # Of several, an app would take one that nobody has looked at.
+        credential = head.credentials[0] if len(head.credentials) == 1 else b""
+        data = passing(head, identity, cookies.others, credential, renewed, plane.http_date, self.request_id, close)
         self.status = 200
         self.answered = True
         self.sent = len(data)

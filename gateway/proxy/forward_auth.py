@@ -69,6 +69,7 @@ def passing(
     head: AskedHead,
     identity: bytes,
     cookie: bytes,
+    authorization: bytes,
     renewed: tuple[bytes, ...],
     date: bytes,
     request_id: bytes,
@@ -76,10 +77,11 @@ def passing(
 ) -> bytes:
     """Return the response that lets a request pass.
 
-    ``identity`` are lines with every configured header, ``cookie`` is the client's line without ours: what is empty has
-    to be there, too, for most proxies keep what a client sent where the response does not name it.
+    ``identity`` are lines with every configured header, ``cookie`` is the client's line without ours, ``authorization``
+    its credential unless that was for us. What is empty has to be there, too, for most proxies keep what a client sent
+    where the response does not name it.
     """
-    lines = [PASSED, identity, b"Cookie: ", cookie, b"\r\n"]
+    lines = [PASSED, identity, b"Cookie: ", cookie, b"\r\nAuthorization: ", authorization, b"\r\n"]
     if len(renewed) == 1:
         # Proxies hand on one Set-Cookie at best; of a session in several, the server knows when it was last seen.
         lines += (b"Set-Cookie: ", renewed[0], b"\r\n")

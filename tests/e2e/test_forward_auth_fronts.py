@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def running(front: type[Front], folder: Path, **session: str) -> Iterator[Site]:
     """Run everything; ``session`` are further keys of that section."""
     with RecorderUpstream() as wiki, RecorderUpstream() as public:
         config = gateway_config(
-            route("wiki", "/", wiki.url, host=WIKI, allow={"groups": ["staff"]}, programs=["api-key"]),
+            route("wiki", "/", wiki.url, host=WIKI, allow={"groups": ["staff"]}, programs=["api-key", "basic"]),
             route("public", "/", public.url, host=PUBLIC, public=True),
             public_url=f"http://{WIKI}",
             trusted_proxies=["127.0.0.1/32"],
@@ -111,9 +112,20 @@ def test_a_program_without_a_session(site: Site) -> None:
     for method in ("GET", "POST"):
         answer = site.visitor().request(method, "/x", PROGRAM)
         assert (answer.status, answer.get("Location")) == (401, None)
-        assert (answer.get("WWW-Authenticate") or "").startswith("Bearer")
+        assert any(value.startswith("Bearer") for value in answer.get_all("WWW-Authenticate"))
         assert answer.get("X-Gateway-Login") == f"http://{WIKI}/_gateway/login?next=/x"
     assert len(site.wiki.requests) == before
+
+
+def test_a_credential_for_us_stays_here(site: Site) -> None:
+    """An app does not get what it could use elsewhere, and gets what is meant for it."""
+    basic = b64encode(f"{ALICE.user}:{ALICE.password}".encode()).decode()
+    assert site.visitor().get("/password", {**PROGRAM, "Authorization": f"Basic {basic}"}).status == 200
+    request = site.wiki.last()
+    assert (request.target, request.get("X-Forwarded-User")) == ("/password", "alice")
+    assert not request.get("Authorization")
+    assert site.visitor(PUBLIC).get("/own", {**PROGRAM, "Authorization": "Bearer its-own"}).status == 200
+    assert site.public.last().get("Authorization") == "Bearer its-own"
 
 
 SPELLINGS = [

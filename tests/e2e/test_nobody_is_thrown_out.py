@@ -6,22 +6,21 @@ still there.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.support.frames import TEXT, Frame, decode, encode
-from tests.support.gateway import ROOT, GatewayProcess, gateway_config, new_key, route
+from tests.support.fronts import PUBLIC, WIKI, Front, NginxFront
+from tests.support.gateway import GatewayProcess, gateway_config, new_key, route
 from tests.support.messages import Answer, Request
-from tests.support.nginx import Nginx
 from tests.support.raw import RawClient
 from tests.support.upstream import RecorderUpstream
 from tests.support.users import ALICE
-from tests.support.visitor import PROGRAM, Visitor
+from tests.support.visitor import PROGRAM, Visitor, logged_in
 from tests.support.waiting import PATIENCE
 from tests.support.workers import client_of_each, statuses_at_each, worker_of, workers_of
 
@@ -30,11 +29,8 @@ PACE = 0.5
 TURN = 1.5 * IDLE
 """How long somebody is served by one worker before the other has its turn."""
 ATTEMPTS = 3
-HOST = "localhost"
-BY_TLS = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.9"}
-"""What a proxy that speaks TLS says."""
 HANDSHAKE = (
-    "GET /ws/echo HTTP/1.1\r\nHost: localhost\r\nOrigin: https://localhost\r\nX-Forwarded-Proto: https\r\n"
+    f"GET /ws/echo HTTP/1.1\r\nHost: {WIKI}\r\nOrigin: http://{WIKI}\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: {cookie}\r\n\r\n"
 )
@@ -45,23 +41,7 @@ class Site:
     """A gateway with two workers, and nginx that asks it by the block of the docs."""
 
     gateway: GatewayProcess
-    nginx: Nginx
-
-
-class Proxied(Visitor):
-    """A visitor behind a proxy that speaks TLS."""
-
-    def ask(
-        self,
-        client: RawClient,
-        method: str,
-        target: str,
-        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
-    ) -> Answer:
-        """Send one request with what the proxy adds."""
-        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        return super().ask(client, method, target, [*pairs, *BY_TLS.items()], body)
+    nginx: Front
 
 
 def answer_to(request: Request) -> bytes:
@@ -70,29 +50,23 @@ def answer_to(request: Request) -> bytes:
     return b"HTTP/1.1 200 OK\r\nCache-Control: %b\r\nContent-Length: 2\r\n\r\nok" % caching
 
 
-def documented_block() -> str:
-    """Return the docs' block for nginx that asks the gateway."""
-    text = (ROOT / "docs/forward-auth.md").read_text(encoding="utf-8")
-    blocks: list[str] = re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)
-    return next(block for block in blocks if "auth_request " in block)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with RecorderUpstream(answer_to) as app:
         config = gateway_config(
-            route("app", "/", app.url),
-            public_url=f"https://{HOST}",
-            trusted_proxies=["127.0.0.0/8"],
-            forward_auth={"from": ["127.0.0.0/8"]},
+            route("app", "/", app.url, host=WIKI),
+            route("public", "/", app.url, host=PUBLIC, public=True),
+            public_url=f"http://{WIKI}",
+            trusted_proxies=["127.0.0.1/32"],
+            forward_auth={"from": ["127.0.0.1/32"]},
             session={"keys": [new_key()], "idle": f"{IDLE:.0f}s"},
             workers=2,
         )
-        with GatewayProcess(tmp_path_factory.mktemp("two-workers"), config) as gateway:
-            block = documented_block().replace("127.0.0.1:8080", gateway.authority)
-            block = block.replace("127.0.0.1:3000", f"127.0.0.1:{app.port}")
-            with Nginx(tmp_path_factory.mktemp("nginx"), block) as nginx:
-                yield Site(gateway, nginx)
+        with (
+            GatewayProcess(tmp_path_factory.mktemp("two-workers"), config) as gateway,
+            NginxFront(tmp_path_factory.mktemp("nginx"), gateway.port, app.port, app.port) as nginx,
+        ):
+            yield Site(gateway, nginx)
         assert not app.violations, app.violations
 
 
@@ -152,6 +126,12 @@ class Person:
         answer = self.visitor.get("/guarded", PROGRAM)
         assert answer.status == 200, f"through nginx: {answer.status} {answer.body[:200]!r}"
 
+    def cacheable_through_nginx(self, elapsed: float) -> None:
+        """Ask there for what every shared cache may keep."""
+        answer = self.visitor.get("/cacheable/logo", PROGRAM)
+        assert answer.status == 200, f"through nginx: {answer.status} {answer.body[:200]!r}"
+        assert answer.get_all("Set-Cookie") == []
+
 
 class Socket:
     """A WebSocket whose client says something now and then."""
@@ -176,15 +156,11 @@ class Socket:
 
 
 def log_in(site: Site) -> Person:
-    visitor = Proxied(site.gateway, host=HOST)
-    visitor.login(ALICE)
-    return Person(site.gateway, visitor)
+    return Person(site.gateway, logged_in(site.gateway, ALICE, host=WIKI))
 
 
 def log_in_through_nginx(site: Site) -> Person:
-    visitor = Visitor(site.nginx, host=HOST, tls=site.nginx.client_tls())
-    visitor.login(ALICE)
-    return Person(site.gateway, visitor)
+    return Person(site.gateway, logged_in(site.nginx, ALICE, host=WIKI))
 
 
 # --- what becomes of them -------------------------------------------------------------------------
@@ -205,12 +181,13 @@ class Outcome:
 def five_times_idle(site: Site) -> Outcome:
     """Let everybody work side by side."""
     idle, paged, cached, socketed = (log_in(site) for _ in range(4))
-    asked = log_in_through_nginx(site)
+    asked, cached_there = log_in_through_nginx(site), log_in_through_nginx(site)
     at_login = dict(asked.visitor.session())
     with site.gateway.connect() as client:
         socket = Socket(client, socketed.visitor)
         acts = [
             (paged, paged.page), (cached, cached.cacheable), (socketed, socket.echo), (asked, asked.through_nginx),
+            (cached_there, cached_there.cacheable_through_nginx),
         ]  # fmt: skip
         until = time.monotonic() + 5 * IDLE
         threads = [threading.Thread(target=person.work, args=(act, until)) for person, act in acts]
@@ -220,7 +197,11 @@ def five_times_idle(site: Site) -> Outcome:
             thread.join(5 * IDLE + 2 * PATIENCE)
     if not asked.failure and asked.visitor.session() == at_login:
         asked.failure = "no renewed cookie came through nginx"
-    return Outcome({"pages": paged, "cacheable": cached, "WebSocket": socketed, "forward auth": asked}, idle)
+    active = {
+        "pages": paged, "cacheable": cached, "WebSocket": socketed,
+        "forward auth": asked, "forward auth, cacheable": cached_there,
+    }  # fmt: skip
+    return Outcome(active, idle)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +215,7 @@ def outcome(site: Site) -> Outcome:
     return found
 
 
-@pytest.mark.parametrize("person", ["pages", "cacheable", "WebSocket", "forward auth"])
+@pytest.mark.parametrize("person", ["pages", "cacheable", "WebSocket", "forward auth", "forward auth, cacheable"])
 def test_nobody_active_is_thrown_out(outcome: Outcome, site: Site, person: str) -> None:
     """Not one 302, 401 or closed WebSocket on the way."""
     found = outcome.active[person]
