@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import logged_in
+from bench import forward_auth, logged_in
 from bench.cases import COLD_SESSIONS, MANY_SESSIONS, ONE_SESSION
 from bench.rows import IdleRow, Row, ratio
 
@@ -87,4 +87,14 @@ BARS = (
     Bar("uploads of 1 MiB, throughput, ours / nginx", _throughput("upload 1m"), at_least=0.9),
     Bar("uploads of 10 MiB, throughput, ours / nginx", _throughput("upload 10m"), at_least=0.9),
     Bar("an idle connection, KiB", _idle_kib, at_most=8.0),
+    Bar(
+        "forward auth, nginx and ours together / nginx, CPU",
+        _cpu(forward_auth.FORWARD_AUTH, forward_auth.ASKS_OURS, forward_auth.BARE),
+        at_most=3.5,
+    ),
+    Bar(
+        "ours asked directly / ours proxying, CPU",
+        _cpu(forward_auth.VERIFY, forward_auth.ASKED, forward_auth.PROXIED),
+        at_most=1.0,
+    ),
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import idle, logged_in, stores
+from bench import forward_auth, idle, logged_in, stores
 from bench.contestants import aiohttp_proxy, caddy, nginx, ours
 from bench.contestants.contestant import Contestant
 from bench.contestants.ours import Setup
@@ -21,8 +21,8 @@ from bench.tokens import sealed_sessions, write_cycle
 OTHERS = {"nginx": nginx.running, "caddy": caddy.running, "aiohttp": aiohttp_proxy.running}
 OURS = {"ours": True, "interpreted": False}
 """Whether it is compiled."""
-NAMES = (*OURS, *OTHERS, logged_in.APACHE)
-"""The last takes part in its own case alone."""
+NAMES = (*OURS, *OTHERS, logged_in.APACHE, forward_auth.OAUTH2_PROXY)
+"""The last two take part in a case of their own alone."""
 STORES = ("cookie", "redis", "sqlite")
 WARM_ROUNDS = 3
 """Of one session and of many, short ones, for each round of cold ones: what the host does passes within seconds."""
@@ -208,4 +208,5 @@ CASES = (
     Case("programs", logged_in.programs),
     Case("workers", workers),
     Case("idle", idle_connections),
+    Case("forward-auth", forward_auth.forward_auth),
 )

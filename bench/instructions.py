@@ -36,8 +36,8 @@ def can_count() -> bool:
 class Instructions:
     """Counts while the block runs; ``count`` is None where that is not possible."""
 
-    def __init__(self, pid: int) -> None:
-        self._pids = ",".join(map(str, procfs.tree(pid)))
+    def __init__(self, *pids: int) -> None:
+        self._pids = ",".join(str(one) for pid in pids for one in procfs.tree(pid))
         self._perf: subprocess.Popen[bytes] | None = None
         self.count: int | None = None
 

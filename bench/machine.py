@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import gateway
-from bench.contestants import apache
+from bench.contestants import apache, oauth2_proxy
 from bench.contestants.caddy import caddy_binary
 
 
@@ -56,5 +56,6 @@ def versions() -> dict[str, str]:
         "nginx": _said(["nginx", "-v"]).rpartition("/")[2],
         "Caddy": _said([caddy_binary(), "version"]).split(maxsplit=1)[0],
         **apache.versions(),
+        **oauth2_proxy.versions(),
         "wrk": _said(["wrk", "-v"]).removeprefix("wrk ").split(maxsplit=1)[0],
     }

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from bench import logged_in
+from bench import forward_auth, logged_in
 from bench.bars import BARS
 from bench.cases import ONE_SESSION, WARM_ROUNDS
 from bench.rows import Figure, IdleRow, Row, of, ratio, spread
@@ -25,6 +25,10 @@ TITLES = {
     logged_in.OURS_REDIS: "**session-gateway**, session in Redis",
     logged_in.APACHE_COOKIE: "mod_auth_openidc, session in the cookie",
     logged_in.APACHE_REDIS: "mod_auth_openidc, session in Redis",
+    forward_auth.ASKS_OURS: "nginx asking **session-gateway**, together",
+    forward_auth.ASKS_OAUTH2_PROXY: "nginx asking oauth2-proxy, together",
+    forward_auth.PROXIED: "**session-gateway**, proxying",
+    forward_auth.ASKED: "**session-gateway**, asked",
 }
 METHOD = """
 Everything runs on loopback. The measured proxy has one worker, pinned to one core; the load generator (`wrk`, one
@@ -46,6 +50,10 @@ With OIDC, everybody logs in at the same provider, and each measurement begins w
 session is due for renewal; each proxy gets the cookies that it set. Apache with mod_auth_openidc demands a valid user
 and passes claims in headers (one process, event MPM). Redis runs on the load generator's core; its own CPU time is
 not counted for anybody.
+
+With forward auth, nginx asks about each request (`auth_request`) and proxies it as bare nginx does; the CPU time of
+nginx and of all processes of whom it asks is one figure, and all are on the one core. It asks us by the block of
+docs/forward-auth.md, and oauth2-proxy as its manual says; both by kept connections.
 """
 
 
@@ -153,6 +161,12 @@ def _sections(stage: Stage) -> list[tuple[str, str]]:
         found.append(("Workers, sharing two cores with the load", table_of_workers))
     if stage.idle_rows:
         found.append(("Idle keep-alive connections, after one request each", _idle(stage.idle_rows)))
+    if forward_auth.FORWARD_AUTH in cases:
+        text = requests(forward_auth.FORWARD_AUTH, forward_auth.BARE)
+        found.append(("Forward auth: nginx that asks about each request", text))
+    if forward_auth.VERIFY in cases:
+        title = "Forward auth: asked about a request, by the load generator itself, and given it to proxy"
+        found.append((title, requests(forward_auth.VERIFY, forward_auth.PROXIED)))
     return found
 
 
@@ -162,8 +176,8 @@ def page(stage: Stage, facts: Mapping[str, str], versions: Mapping[str, str], wh
     method = METHOD.format(
         connections=stage.wrk.connections,
         rounds=f"{plan.main_rounds} of the first case and of programs, "
-        f"{plan.flat_rounds} of routes, cold sessions and OIDC, {plan.flat_rounds * WARM_ROUNDS} of warm sessions, "
-        f"{plan.rounds} else",
+        f"{plan.flat_rounds} of routes, cold sessions, OIDC and forward auth, "
+        f"{plan.flat_rounds * WARM_ROUNDS} of warm sessions, {plan.rounds} else",
         cookie=len(stage.headers["Cookie"]),
     )
     listed = [f"* {name}: {value}" for name, value in [*facts.items(), *versions.items()]]

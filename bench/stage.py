@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import procfs
 from bench.contestants.contestant import Contestant
+from bench.contestants.login import COOKIE
 from bench.contestants.ours import Scene
 from bench.instructions import Instructions, can_count
 from bench.load import Load, Wrk
@@ -39,7 +40,7 @@ APP_COOKIE = "theme=dark"
 
 def cookies(token: str) -> str:
     """Return a Cookie header's value with a session token, and one cookie that is an app's."""
-    return f"{APP_COOKIE}; session={token}"
+    return f"{APP_COOKIE}; {COOKIE}={token}"
 
 
 def in_turn(contestants: Mapping[str, Contestant], rounds: int) -> Iterator[tuple[int, str, Contestant]]:
@@ -150,11 +151,13 @@ class Stage:
         upload: int = 0,
         wrk: Wrk | None = None,
         once: bool = False,
+        forwards: bool = True,
     ) -> Row:
         """Run the load and note the row; ``upload`` bytes are sent with each request.
 
         ``wrk`` is another load generator than the usual one, as with the cookies of another login. ``once`` says that
-        the same load again would be another case, so that no instructions can be counted.
+        the same load again would be another case, so that no instructions can be counted. ``forwards`` says whether
+        each request has to arrive at the upstream.
         """
         if upload:
             arguments = ("upload", str(upload))
@@ -163,13 +166,13 @@ class Stage:
         )
         arrived = self.upstream.requests()
         started = time.monotonic()
-        before, core_before = contestant.process.cpu_time(), procfs.core_time(self.core)
+        before, core_before = contestant.cpu_time(), procfs.core_time(self.core)
         load = load_once()
-        used = contestant.process.cpu_time() - before
+        used = contestant.cpu_time() - before
         core, elapsed = procfs.core_time(self.core), time.monotonic() - started
         lost = max(0.0, core.used - core_before.used - used.total) + core.stolen - core_before.stolen
         arrived = self.upstream.requests() - arrived
-        if not upload and arrived < load.requests:
+        if forwards and not upload and arrived < load.requests:
             raise BenchError(f"{variant} answered {load.requests} requests but forwarded {arrived} only")
         moved = upload * load.requests or load.bytes
         row = Row(
@@ -178,7 +181,7 @@ class Stage:
             number,
             load,
             used,
-            contestant.process.resident_kib(),
+            contestant.resident_kib(),
             moved,
             lost / elapsed,
             None if once else self._count((case, variant), contestant, load_once),
@@ -198,7 +201,7 @@ class Stage:
         would seem to need half as much again if both were measured in one run.
         """
         if key not in self.counted and can_count():
-            with Instructions(contestant.process.pid) as instructions:
+            with Instructions(*contestant.pids()) as instructions:
                 requests = load_once().requests
             self.counted[key] = instructions.count / requests if instructions.count and requests else None
         return self.counted.get(key)

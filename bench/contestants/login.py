@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from bench.process import BenchError
 
 LOGIN = "/_gateway/login"
-COOKIE = "session"  # its name on http, where a `__Host-` prefix cannot be
+COOKIE = "gateway_session"  # its name on http, where a `__Host-` prefix cannot be
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
 
 

@@ -39,8 +39,8 @@ def nginx_command(directory: Path) -> list[str]:
     return ["nginx", "-e", str(directory / "error.log"), "-p", str(directory), "-c", str(directory / "nginx.conf")]
 
 
-def _proxy(directory: Path, port: int, upstream: int, sink: int) -> str:
-    """Return the proxy as its manual advises; answers are not spooled to disk, uploads are streamed."""
+def proxy_settings(directory: Path, upstream: int, sink: int) -> str:
+    """Return a proxy's settings as its manual advises; answers are not spooled to disk, uploads are streamed."""
     return f"""
     access_log {directory}/access.log combined buffer=64k flush=1s;
     keepalive_timeout 300s;
@@ -59,6 +59,11 @@ def _proxy(directory: Path, port: int, upstream: int, sink: int) -> str:
     proxy_buffers 16 64k;
     proxy_busy_buffers_size 256k;
     client_body_buffer_size 256k;
+"""
+
+
+def _server(port: int) -> str:
+    return f"""
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location / {{ proxy_pass http://app; }}
@@ -71,7 +76,7 @@ def running(directory: Path, core: int, upstream: int, sink: int) -> Iterator[Co
     """Run nginx as a contestant."""
     directory.mkdir(parents=True)
     port = free_port()
-    config = nginx_config(directory, _proxy(directory, port, upstream, sink))
+    config = nginx_config(directory, proxy_settings(directory, upstream, sink) + _server(port))
     (directory / "nginx.conf").write_text(config, encoding="utf-8")
     with Process("nginx", directory, nginx_command(directory), core) as process:
         process.wait_until_ready(port)

@@ -22,7 +22,8 @@ TARGETED: Final = 8
 """A field for some shared caches alone allows them to store it, whatever Cache-Control says (RFC 9213 §2.2)."""
 PRIVATE: Final = b"Cache-Control: private"
 
-_FOR_SHARED: Final = (b"public", b"s-maxage", b"proxy-revalidate")
+_DECIDED_ANEW: Final = frozenset({b"public", b"s-maxage", b"proxy-revalidate", b"private"})
+"""Directives that a response loses where it is made private: those for shared caches, and what it gets once."""
 
 
 class CacheControlLine(HeaderLine):
@@ -113,9 +114,7 @@ def make_private(lines: list[bytes]) -> list[bytes]:
         name, _, value = line.partition(b":")
         name = name.lower()
         if name == b"cache-control":
-            said += [
-                each for each in directives(value) if each.partition(b"=")[0].lower() not in (*_FOR_SHARED, b"private")
-            ]
+            said += [each for each in directives(value) if each.partition(b"=")[0].lower() not in _DECIDED_ANEW]
         elif name not in TARGETED_FIELDS:
             kept.append(line)
     return [*kept, b"Cache-Control: " + b", ".join(filter(None, said))]

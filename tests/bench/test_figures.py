@@ -12,7 +12,9 @@ import pytest
 
 from bench import procfs
 from bench.bars import BARS, Bar
+from bench.contestants.contestant import Contestant
 from bench.contestants.login import cookie_pairs
+from bench.forward_auth import ASKED, ASKS_OURS, BARE, FORWARD_AUTH, PROXIED, VERIFY
 from bench.instructions import parse_count
 from bench.load import Load, Wrk, parse_load
 from bench.logged_in import (
@@ -100,6 +102,26 @@ def test_the_work_of_children_is_counted_to_their_parent(tmp_path: Path) -> None
         alone = procfs.parse_cpu_time(Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8"))
         assert process.cpu_time().total >= 0.2 > alone.total
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_what_is_asked_about_each_request_counts_too(tmp_path: Path) -> None:
+    """Of nginx and the gateway that it asks, one may idle while the other works."""
+    core = min(os.sched_getaffinity(0))
+    folders = [tmp_path / "front", tmp_path / "asked"]
+    for folder in folders:
+        folder.mkdir()
+    busy = ["sh", "-c", "while :; do :; done"]
+    with (
+        Process("front", folders[0], ["sleep", "60"], core) as front,
+        Process("asked", folders[1], busy, core) as asked,
+    ):
+        both = Contestant("both", 1, front, asked)
+        deadline = time.monotonic() + 30
+        while both.cpu_time().total < 0.2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert both.cpu_time().total >= 0.2 > Contestant("front", 1, front).cpu_time().total
+        assert both.resident_kib() > front.resident_kib() > 0
+        assert both.pids() == (front.pid, asked.pid)
 
 
 def test_a_program_that_ends_at_its_start_is_reported_with_what_it_said(tmp_path: Path) -> None:
@@ -200,3 +222,29 @@ def test_each_promise_about_logins_and_tokens_is_held_against_its_own_rows() -> 
     figures = {bar.text: value for bar in BARS if (value := bar.figure(rows, [])) is not None}
     assert list(figures.values()) == pytest.approx([2.0, 0.1, 0.2, 0.3, 0.4])
     assert [bar.at_most for bar in BARS if bar.text in figures] == [1.1, 0.25, 0.12, 1.2, 1.1]
+
+
+def test_forward_auth_is_held_against_bare_nginx_and_asking_against_proxying() -> None:
+    rows = [
+        row(BARE, 0, 0.01, FORWARD_AUTH),
+        row(ASKS_OURS, 0, 0.04, FORWARD_AUTH),
+        row(PROXIED, 0, 0.02, VERIFY),
+        row(ASKED, 0, 0.01, VERIFY),
+    ]
+    found = [(bar, value) for bar in BARS if (value := bar.figure(rows, [])) is not None]
+    assert [value for _, value in found] == pytest.approx([4.0, 0.5])
+    assert [bar.holds(value) for bar, value in found] == [False, True]
+
+
+def test_the_page_has_a_section_for_each_part_of_forward_auth(tmp_path: Path) -> None:
+    rows = [
+        row(BARE, 0, 0.01, FORWARD_AUTH),
+        row(ASKS_OURS, 0, 0.03, FORWARD_AUTH),
+        row(PROXIED, 0, 0.02, VERIFY),
+        row(ASKED, 0, 0.01, VERIFY),
+    ]
+    stage = Stage(tmp_path, 0, 1, QUICK, Wrk(1, {"Cookie": "x"}), Upstream(1, 2), None, {"Cookie": "x"}, rows)
+    text = page(stage, {}, {}, datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+    assert "| forward auth, nginx and ours together / nginx, CPU | ≤ 3.5 | 3.00 | met |" in text
+    assert "| nginx asking **session-gateway**, together | 30.0 | 3.00 (3.00 – 3.00) |" in text
+    assert "| **session-gateway**, asked | 10.0 | 0.50 (0.50 – 0.50) |" in text

@@ -10,7 +10,7 @@ import pytest
 
 from bench import issuer, provider
 from bench.contestants import ours
-from bench.contestants.login import Form
+from bench.contestants.login import COOKIE, Form
 from bench.contestants.provider_login import Visitor, log_in_there, site
 from bench.logged_in import accepting, signing
 from bench.process import BenchError
@@ -32,7 +32,7 @@ def test_a_login_yields_the_cookies_of_a_session(start_gateway: StartGateway, re
         gateway_at(start_gateway, recorder, port, client)
         found = log_in_there(f"http://127.0.0.1:{port}{ours.START}")
         again = log_in_there(f"http://127.0.0.1:{port}{ours.START}")
-    assert found["session"] != again["session"]
+    assert found[COOKIE] != again[COOKIE]
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/_gateway/me", headers={"Cookie": "; ".join(f"{k}={v}" for k, v in found.items())})
     answer = connection.getresponse()
