@@ -13,13 +13,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import uvloop
 from aiohttp import web
 
-from gateway import __version__
+from gateway import __version__, early_signals
 from gateway.control.admin import make_admin_app
 from gateway.control.parts import AdminParts
 from gateway.core.metrics import Counters, RunState
@@ -69,6 +69,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         admin: web.AppRunner | None = None
         try:
+            self._take_signals(loop)
             settings = self._settings
             self._sockets = [bind(address, settings.where("listen"), "listen") for address in settings.listen]
             admin_sockets: list[socket.socket] = []
@@ -76,21 +77,21 @@ class Supervisor:
                 admin_sockets = [bind(settings.admin_listen, settings.where("admin_listen"), "admin_listen")]
             self._generation = self._make_generation(self._settings)
             self._generations.append(self._generation)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stop_or_hurry)
-            loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
-            await self._generation.start(self._sockets)
-            admin = web.AppRunner(make_admin_app(self._admin_parts()), access_log=None)
-            await admin.setup()
-            for sock in admin_sockets:
-                await web.SockSite(admin, sock).start()
-            for sock in self._sockets:
-                self._announce(f"listening on {url_of(sock, 'https' if self._settings.tls else 'http')}")
-            for sock in admin_sockets:
-                self._announce(f"admin on {url_of(sock, 'http')}")
-            follow = loop.create_task(self._follow(), name="follow")
-            await self._stop.wait()
-            follow.cancel()
+            # A reload that is asked for meanwhile waits until there is something to reload.
+            async with self._reloading:
+                await self._unless_stopped(self._generation.start(self._sockets))
+            if not self._stop.is_set():
+                admin = web.AppRunner(make_admin_app(self._admin_parts()), access_log=None)
+                await admin.setup()
+                for sock in admin_sockets:
+                    await web.SockSite(admin, sock).start()
+                for sock in self._sockets:
+                    self._announce(f"listening on {url_of(sock, 'https' if self._settings.tls else 'http')}")
+                for sock in admin_sockets:
+                    self._announce(f"admin on {url_of(sock, 'http')}")
+                follow = loop.create_task(self._follow(), name="follow")
+                await self._stop.wait()
+                follow.cancel()
             self._announce("stopping")
         finally:
             await self._shut_down(admin)
@@ -121,6 +122,31 @@ class Supervisor:
         self._counters = total
         self._run.workers = sum(generation.planes.ready() for generation in self._generations)
         self._run.worker_restarts = self._restarts + sum(generation.planes.restarts for generation in self._generations)
+
+    def _take_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take signals from now on, and see to those that came before."""
+        takers = {
+            signal.SIGTERM: self._stop_or_hurry,
+            signal.SIGINT: self._stop_or_hurry,
+            signal.SIGHUP: self._begin_reload,
+        }
+        for number, take in takers.items():
+            loop.add_signal_handler(number, take)
+        for noted in early_signals.take():
+            takers[signal.Signals(noted)]()
+
+    async def _unless_stopped(self, start: Coroutine[None, None, None]) -> None:
+        """Start, or leave off with that when told to stop. Raises what ``start`` does."""
+        loop = asyncio.get_running_loop()
+        starting = loop.create_task(start, name="start")
+        stopping = loop.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
 
     def _stop_or_hurry(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
@@ -169,10 +195,10 @@ class Supervisor:
         if admin is not None:
             await admin.cleanup()
         self._shared.close(self._settings.lifetimes.idle)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in early_signals.NUMBERS:
             # Too late for any signal to change how this ends.
             asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
+        early_signals.ignore()
 
     def _begin_reload(self) -> None:
         task = asyncio.get_running_loop().create_task(self._reload(), name="reload")

@@ -6,11 +6,16 @@ service manager may send those to every process at once; it stops when the paren
 
 from __future__ import annotations
 
+from gateway import early_signals
+
+if __name__ == "__main__":
+    # First of all: to load the rest takes a while.
+    early_signals.ignore()
+
 import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -241,8 +246,6 @@ async def _serve(sock: socket.socket) -> int:
 
 def main() -> int:
     """Run a worker on the descriptor that the command line names; return its exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     return uvloop.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -53,6 +54,8 @@ FIRST_DELAY, LONGEST_DELAY, STABLE_AFTER = 0.1, 10.0, 10.0
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(16 * 1024 * 1024)}
 """Lets glibc keep the memory of large pieces, bytes: given back after each, its pages are faulted in again for the
 next one, which doubled the CPU time of an upload of 1 MiB."""
+STRAY_SIGNALS = (-signal.SIGHUP, -signal.SIGTERM, -signal.SIGINT)
+"""Exit codes of a worker that was sent, with all others, what its parent was sent, before it could leave that to it."""
 _log = logging.getLogger("gateway.workers")
 
 Relay = Callable[["WorkerProcess"], Awaitable[None]]
@@ -91,7 +94,8 @@ class WorkerProcess:
     ) -> WorkerProcess:
         """Start one; it is not ready yet."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
+            # In a session of its own, so that Ctrl-C and the like reach the parent alone.
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -101,7 +105,13 @@ class WorkerProcess:
                 stdin=DEVNULL,
                 pass_fds=(theirs.fileno(), *start.listeners),
                 env={**MALLOC, **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                start_new_session=True,
             )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         worker = cls(process, await Channel.over(ours), number, relay, verify, refresh, last_seen)
         worker.channel.send(start)
         return worker
@@ -223,25 +233,26 @@ class Workers:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
-            reasons = await self._run(number, first)
-            if not first.is_set():
+            reasons, code = await self._run(number, first)
+            if not first.is_set() and code not in STRAY_SIGNALS:
                 failures += reasons
                 self._stopping = True
                 first.set()
             if self._stopping:
+                first.set()
                 return
             _log.error("%s; another takes its place", "; ".join(reasons))
             self.restarts += 1
             delay = FIRST_DELAY if loop.time() - began > STABLE_AFTER else min(delay * 2, LONGEST_DELAY)
             await asyncio.sleep(delay)
 
-    async def _run(self, number: int, serves: asyncio.Event) -> list[str]:
-        """Run one process until it ends; return why it did. ``serves`` is set once it is ready."""
+    async def _run(self, number: int, serves: asyncio.Event) -> tuple[list[str], int]:
+        """Run one process until it ends; return why it did, and its code. ``serves`` is set once it is ready."""
         start = self._start
         try:
             worker = await WorkerProcess.spawn(start, number, self._relay, self._verify, self._refresh, self._last_seen)
         except OSError as error:
-            return [f"worker {number} cannot be started: {error.strerror or error}"]
+            return [f"worker {number} cannot be started: {error.strerror or error}"], 1
         self._running[number] = worker
         if start is not self._start:
             worker.channel.send(Sign(self._start.signing))
@@ -254,7 +265,7 @@ class Workers:
         del self._running[number]
         self._ended.add(worker.counters, ended=True)
         when = "ended by itself" if worker.ready else "ended before it served"
-        return [*worker.problems] or [f"worker {number} {when} with code {code}"]
+        return [*worker.problems] or [f"worker {number} {when} with code {code}"], code
 
     def ready(self) -> int:
         """Return how many serve."""
@@ -307,7 +318,7 @@ class Workers:
         self._stopping = True
         for worker in self._running.values():
             worker.channel.send(Drain(drain))
-        keepers = [task for task, number in zip(self._keepers, range(self._number), strict=True)]
+        keepers = list(self._keepers)
         for number, task in enumerate(keepers):
             if number not in self._running:
                 task.cancel()

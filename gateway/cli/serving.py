@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway import early_signals
 from gateway.cli.common import config_option, counted, load, say, tell_warnings, tells_problems
 from gateway.errors import ConfigError
 
@@ -26,10 +27,13 @@ def run(config: Path) -> None:
 
     SIGTERM lets requests in flight finish and stops; SIGHUP reads the configuration again.
     """
+    early_signals.leave_if_told()
+    early_signals.forget_reload()
     settings = load(config)
     look_at_files(settings)
     from gateway.supervisor import run as run_gateway
 
+    early_signals.leave_if_told()
     sys.exit(run_gateway(settings, config))
 
 

@@ -116,6 +116,10 @@ class GatewayProcess:
     def start(self) -> None:
         """Start and wait until both listeners are named."""
         self.launch()
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until both listeners are named."""
         try:
             wait_for(self._is_ready, START_TIME, "the gateway to listen")
         except BaseException:
