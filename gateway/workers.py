@@ -120,7 +120,7 @@ class WorkerProcess:
             case Prove():
                 self._begin(self._prove(message.number, message.credential))
             case RefreshLogin():
-                self._begin(self._refresh_login(message.number, message.token))
+                self._begin(self._refresh_login(message.number, message.token, message.host))
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="relay")
@@ -134,8 +134,8 @@ class WorkerProcess:
     async def _prove(self, number: int, credential: Credential) -> None:
         self.channel.send(Proved(number, await self._verify(credential)))
 
-    async def _refresh_login(self, number: int, token: str) -> None:
-        self.channel.send(LoginRefreshed(number, await self._refresh(token)))
+    async def _refresh_login(self, number: int, token: str, host: str) -> None:
+        self.channel.send(LoginRefreshed(number, await self._refresh(token, host)))
 
     async def until_ready(self) -> bool:
         """Tell whether it serves, once that is known."""

@@ -63,7 +63,7 @@ class Exchange(Answering):
                 self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
             elif cookies.token is not None:
                 opened = plane.store.peek(cookies.token)
-                if opened is None or opened.until <= plane.wall or opened.refresh_at <= plane.wall:
+                if opened is None or opened.is_due(plane.wall) or (opened.host and opened.host != head.host):
                     opened = await self._load(cookies.token, opened, plan, rule)
                 self.opened = opened
             verdict = self._verdict(rule)
@@ -149,8 +149,9 @@ class Exchange(Answering):
         """
         plane = self.plane
         try:
-            if opened is None or opened.until <= plane.wall:
-                opened = await plane.store.load(token, plane.wall, grace=plan.route.store_grace)
+            host = outgoing.session_host(self.client, self.head)
+            if opened is None or opened.until <= plane.wall or (opened.host and opened.host != host):
+                opened = await plane.store.load(token, plane.wall, host=host, grace=plan.route.store_grace)
         except BadToken:
             return None
         except StoreUnavailable:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+from gateway.core.own_pages import VERIFY_PATH
 from gateway.core.policy import Address
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import RequestError
@@ -12,8 +14,9 @@ from gateway.proxy.plan import RoutePlan
 from gateway.sessions.store import Opened
 from gateway.wire import forward
 from gateway.wire.cookies import PickedCookies
-from gateway.wire.grammar import DIGITS, consists_of
+from gateway.wire.grammar import DIGITS, BadSyntax, consists_of
 from gateway.wire.head import RequestHead
+from gateway.wire.headers import parse_host
 from gateway.wire.target import without_prefix
 
 UNKNOWN: Final = "unknown"
@@ -123,6 +126,16 @@ def _hops(client: Downstream, head: RequestHead) -> list[Address | None]:
         return [client.peer] if client.peer else []
     values = [line.value.decode("latin-1") for line in head.forwarded if line.name == b"x-forwarded-for"]
     return client.plane.trusted.hops(client.peer, ",".join(values)) if values else [client.peer]
+
+
+def session_host(client: Downstream, head: RequestHead) -> str:
+    """Return the host that a session's token has to be good for: with a question of another proxy, the one it names."""
+    if client.peer_trusted and head.path == VERIFY_PATH:
+        named = [line.value for line in head.forwarded if line.name == b"x-forwarded-host"]
+        with suppress(BadSyntax):
+            return parse_host(named[0]) if len(named) == 1 else ""
+        return ""
+    return head.host
 
 
 def client_address(client: Downstream, head: RequestHead) -> Address | None:

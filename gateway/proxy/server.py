@@ -132,7 +132,8 @@ class DataPlane(Plane):
         if watched.presented is not None:
             return self.credentials.peek(watched.presented, self.wall) is not watched.opened
         latest = watched.opened.latest()
-        if latest.doubtful or self.store.peek(latest.token) is not latest:
+        # Of one whose token is closed, memory is told of changes, but new requests do not find it there.
+        if latest.doubtful or (not latest.closed and self.store.peek(latest.token) is not latest):
             return True
         return self.store.is_over(latest, self.wall)
 
@@ -154,7 +155,9 @@ class DataPlane(Plane):
             if watched.presented is not None:
                 found = await self.credentials.prove(watched.presented, self.wall)
             else:
-                found = await self.store.load(latest.token, self.wall, grace=watched.store_grace)
+                found = await self.store.load(
+                    latest.token, self.wall, host=latest.host, grace=watched.store_grace, streaming=True
+                )
         except (SessionError, NotProved) as error:
             self.log.info("a connection is closed, for its session is over: %s", error)
             if client.watched is watched:

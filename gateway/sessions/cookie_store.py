@@ -14,7 +14,7 @@ from typing import Final
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
 from gateway.sessions.finish import Announce, alone, announced, finish
-from gateway.sessions.payload import dump_session, parse_session
+from gateway.sessions.payload import dump_session, parse_bound
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
@@ -22,6 +22,7 @@ from gateway.sessions.store import Opened
 from gateway.sessions.terms import Terms
 
 PURPOSE: Final = "session"
+_TOKEN_ID_BYTES: Final = 4
 
 
 class CookieStore:
@@ -51,41 +52,78 @@ class CookieStore:
     async def start(self) -> None:
         """Do nothing: what others end is learnt by `refresh`."""
 
-    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
-        """Open a sealed session. Raises BadToken where it is forged, over or ended."""
-        session = parse_session(self._keys.open(PURPOSE, token))
-        self._terms.admit(session, now)
-        if self._revocations.covers(session):
+    async def load(
+        self, token: str, now: float, *, host: str = "", grace: float | None = None, streaming: bool = False
+    ) -> Opened:
+        """Open a sealed session. Raises BadToken where it is forged, over, ended, closed or for another host."""
+        opened = self._open(token, host)
+        self._terms.admit(opened.session, now)
+        if self._revocations.covers(opened.session):
             raise BadToken("the session was ended")
-        held = self._recent.get(token)
+        opened.closed = self._revocations.closes(opened)
+        if opened.closed and not streaming:
+            raise BadToken("a later login has taken the place of this token")
+        held = self._recent.held(opened)
         if held is not None:
             return held
-        opened = self._terms.opened(session, token, current_key=self._keys.seals_with_first(token))
         self._recent.put(opened)
         return opened
+
+    def _open(self, token: str, host: str) -> Opened:
+        """Open a token, whatever became of its session. Raises BadToken."""
+        session, binding = parse_bound(self._keys.open(PURPOSE, token))
+        token_id, _, bound = binding.partition("@")
+        if bound and bound != host:
+            raise BadToken("a token for another host")
+        current = self._keys.seals_with_first(token)
+        return self._terms.opened(session, token, host=bound, token_id=token_id, current_key=current)
+
+    def is_ours(self, token: str, host: str) -> bool:
+        """Tell whether a token was sealed under a key of the ring for this host, or for every host."""
+        try:
+            self._open(token, host)
+        except BadToken:
+            return False
+        return True
 
     def is_over(self, opened: Opened, now: float) -> bool:
         """Tell whether a session in use has run out or was ended."""
         latest = opened.latest()
         return latest.until <= now or self._revocations.covers(latest.session)
 
-    async def save(self, session: Session, token: str | None = None) -> Opened:
+    async def save(self, session: Session, token: str | None = None, *, host: str = "") -> Opened:
         """Seal a session, under a new token each time. Raises BadToken where it was ended meanwhile."""
         if self._revocations.covers(session):
             raise BadToken("the session was ended")
-        opened = self._terms.opened(session, self._keys.seal(PURPOSE, dump_session(session)))
+        if token is None:
+            return self._seal(session, host, self._keys.random(_TOKEN_ID_BYTES).hex())
+        before = self._open(token, host)
+        return self._seal(session, before.host, before.token_id)
+
+    def _seal(self, session: Session, host: str, token_id: str) -> Opened:
+        token = self._keys.seal(PURPOSE, dump_session(session, f"{token_id}@{host}"))
+        opened = self._terms.opened(session, token, host=host, token_id=token_id)
+        opened.closed = self._revocations.closes(opened)
         self._recent.put(opened)
         return opened
 
-    async def replace(self, old: Session | None, new: Session) -> Opened:
+    def token_for(self, opened: Opened, host: str) -> Opened:
+        """Seal a session once more, for one host."""
+        return self._seal(opened.session, host, self._keys.random(_TOKEN_ID_BYTES).hex())
+
+    async def replace(self, old: Session | None, new: Session, *, host: str = "") -> Opened:
         """Seal ``new``, end ``old``."""
         if old is not None:
             await self.revoke(old)
-        return await self.save(new)
+        return await self.save(new, host=host)
 
-    async def revoke(self, session: Session | SessionSummary) -> None:
-        """End a session; every token that was ever sealed for it is refused from now on."""
-        await self._end(self._revocations.add(session, self._clock()))
+    async def supersede(self, old: Opened, new: Session) -> None:
+        """Close the token of ``old`` for new requests, in favour of ``new``."""
+        await self._end(self._revocations.supersede(old, new, self._clock()))
+
+    async def revoke(self, session: Session | SessionSummary, *, spare: str = "", alone: bool = False) -> None:
+        """End a session and those linked with it; every token ever sealed for it is refused from now on."""
+        await self._end(self._revocations.add(session, self._clock(), spare=spare, alone=alone))
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` created before or at ``now``."""

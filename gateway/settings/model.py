@@ -267,6 +267,8 @@ class RoutePart(Part):
     """Who vouches for programs here: ``basic``, ``api-key``, and ids of programs.bearer and programs.introspection."""
     store_grace: f.Grace | None = None
     """How long known sessions go on here while the store does not answer; null leaves it to ``session.grace``."""
+    transfer: f.Switch = False
+    """Whether the hosts of a wildcard get sessions that began on ``public_url``; all others do."""
 
 
 class LogPart(Part):
