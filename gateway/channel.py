@@ -97,6 +97,8 @@ class RefreshLogin:
     number: int
     token: str = field(repr=False)
     """The session's, as its cookie has it."""
+    host: str
+    """The host that it is good for; empty for every host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +266,12 @@ class Channel:
         finally:
             del self._verdicts[number]
 
-    async def refresh_login(self, token: str, seconds: float) -> LoginOutcome:
+    async def refresh_login(self, token: str, host: str, seconds: float) -> LoginOutcome:
         """Let the parent ask a session's provider; nothing is known where it does not tell within ``seconds``."""
         number = next(self._numbers)
         outcome: asyncio.Future[LoginOutcome] = asyncio.get_running_loop().create_future()
         self._outcomes[number] = outcome
-        self.send(RefreshLogin(number, token))
+        self.send(RefreshLogin(number, token, host))
         try:
             async with asyncio.timeout(seconds):
                 return await outcome

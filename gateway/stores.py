@@ -20,8 +20,9 @@ from gateway.sessions.last_seen import LastSeen
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.redis_handovers import RedisHandovers
+from gateway.sessions.redis_memory import records_prefix
 from gateway.sessions.redis_once import RedisOnce
-from gateway.sessions.redis_store import RedisStore, records_prefix
+from gateway.sessions.redis_store import RedisStore
 from gateway.sessions.redis_values import RedisValues
 from gateway.sessions.redis_vault import RedisTokenVault
 from gateway.sessions.revocations import Revocations

@@ -167,9 +167,9 @@ class Worker:
 
     # Logins at identity providers
 
-    async def _refresh_login(self, token: str) -> LoginOutcome:
+    async def _refresh_login(self, token: str, host: str) -> LoginOutcome:
         """Let the parent ask a session's provider again."""
-        return await self._channel.refresh_login(token, REFRESH_TIME)
+        return await self._channel.refresh_login(token, host, REFRESH_TIME)
 
     # When sessions were last used: a worker is the `LastSeen` of its store
 

@@ -142,7 +142,7 @@ class WorkerProcess:
             case Prove():
                 self._begin(self._prove(message.number, message.credential))
             case RefreshLogin():
-                self._begin(self._refresh_login(message.number, message.token))
+                self._begin(self._refresh_login(message.number, message.token, message.host))
             case Seen():
                 for handle, seen in message.times.items():
                     self._last_seen.report(handle, seen)
@@ -161,8 +161,8 @@ class WorkerProcess:
     async def _prove(self, number: int, credential: Credential) -> None:
         self.channel.send(Proved(number, await self._verify(credential)))
 
-    async def _refresh_login(self, number: int, token: str) -> None:
-        self.channel.send(LoginRefreshed(number, await self._refresh(token)))
+    async def _refresh_login(self, number: int, token: str, host: str) -> None:
+        self.channel.send(LoginRefreshed(number, await self._refresh(token, host)))
 
     async def _tell_seen(self, number: int, handle: str) -> None:
         self.channel.send(SeenAt(number, await self._last_seen.ask(handle)))

@@ -53,9 +53,10 @@ ROUTES = (
 
 def make_control_app(parts: ControlParts) -> web.Application:
     """Return the application behind ``/_gateway``."""
-    storage = StoreStorage(parts.store, parts.session_cookie, parts.clock)
+    site = Site(parts)
+    storage = StoreStorage(parts.store, parts.session_cookie, parts.clock, site.session_host)
     app = web.Application(middlewares=[answer, session_middleware(storage)], client_max_size=FORM_BYTES)
-    app[SITE] = Site(parts)
+    app[SITE] = site
     for method, path, view in ROUTES:
         if method == "GET":
             app.router.add_get(path, view)

@@ -10,11 +10,11 @@ from markupsafe import escape
 
 from gateway.control.answers import because, page, redirect
 from gateway.control.asking import STEP_UP
-from gateway.control.facts import SESSION_HEADER, audit_event, host_name, host_of, login_path, request_id_of
+from gateway.control.facts import audit_event, host_name, host_of, login_path, request_id_of
 from gateway.control.handover import HANDOVER_PATH, encoded, start_url
 from gateway.control.middleware import AUDIT
 from gateway.control.pages import REQUEST_ID_MARK, ContinuePage, error_page
-from gateway.control.session_storage import adopt, current_session
+from gateway.control.session_storage import adopt, current_opened, current_session
 from gateway.control.site import HERE, SITE
 from gateway.core.own_pages import LOGIN_PATH
 from gateway.core.reasons import TRANSFER_REFUSED
@@ -59,16 +59,17 @@ async def start_handover(request: web.Request) -> web.Response:
     if not site.takes_over(host) or not _BROWSER.fullmatch(browser):
         raise web.HTTPBadRequest
     next_url = site.kept_next(request, request.query.get("next", ""))
-    session, asking = await current_session(request), site.asking(request)
-    step_up = asking.name if asking is not None else ""
-    if not site.is_enough(session, asking):
+    opened, asking = await current_opened(request), site.asking(request)
+    session, step_up = opened.session if opened is not None else None, asking.name if asking is not None else ""
+    if opened is None or not site.is_enough(session, asking):
         here = start_url(host, browser, next_url, step_up)
         if session is None and site.parts.session_cookie.same_site == "strict" and _AGAIN not in request.query:
             # Browsers withhold the cookie from what another site led here; from our own page they do not.
             return _bare(page(ContinuePage(host_of(request), f"{here}&{_AGAIN}=1", "One moment").render()))
         return _bare(redirect(login_path(here, step_up), 302))
     code = encoded(site.parts.random(CODE_BYTES))
-    token = request.headers[SESSION_HEADER]
+    # What is given there is good there: whoever holds that host has no session of another one by it.
+    token = site.parts.store.token_for(opened, host).token
     await site.parts.handovers.put(code, Handover(token, host, browser, next_url))
     more = f"&{STEP_UP}={step_up}" if step_up else ""
     return _bare(redirect(f"{site.origin_of(host)}{HANDOVER_PATH}?code={code}{more}"))
@@ -99,7 +100,7 @@ async def _take_over(request: web.Request, handover: Handover, asked: str) -> we
     """Give the browser the session's cookie here too, and lead on."""
     site, now = request.app[SITE], request.app[SITE].parts.clock()
     try:
-        opened = await site.parts.store.load(handover.token, now)
+        opened = await site.parts.store.load(handover.token, now, host=handover.host)
     except BadToken:
         return _refused(request, ENDED)
     await adopt(request, opened)

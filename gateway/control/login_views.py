@@ -276,7 +276,8 @@ def _login_page(
         error=error,
         notice=notice,
         possible=site.parts.login is not None and (asking is None or asking.takes_password()),
-        providers=_buttons(site, entry, next_url, asking),
+        # Who comes back from a provider is signed in on public_url, and here only where sessions are transferred.
+        providers=() if site.is_apart(request) else _buttons(site, entry, next_url, asking),
         step_up=asking.name if asking is not None else "",
         reason=asking.reason() if asking is not None else "",
         elsewhere=login_path(next_url) if elsewhere else "",

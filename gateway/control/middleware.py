@@ -13,7 +13,7 @@ from gateway.control.pages import PAGE_HEADERS
 from gateway.control.session_storage import REPLACED
 from gateway.control.site import SITE
 from gateway.core import reasons
-from gateway.core.audit import AuditEvent
+from gateway.core.audit import AuditEvent, AuditKind
 from gateway.errors import BadToken, SessionTooLarge, StoreUnavailable
 
 AUDIT = web.RequestKey("audit", AuditEvent)
@@ -71,7 +71,9 @@ def _report_success(request: web.Request, event: AuditEvent) -> None:
     parts = request.app[SITE].parts
     if REPLACED in request:
         old = request[REPLACED]
-        parts.audit(replace(event, kind="session_ended", user=old.user, session=old.handle, reason="a new login"))
+        # Of the same user's earlier login, only the token ends that was shown.
+        kind: AuditKind = "session_superseded" if old.user == event.user else "session_ended"
+        parts.audit(replace(event, kind=kind, user=old.user, session=old.handle, reason="a new login"))
     parts.audit(event)
     if event.kind == "login":
         parts.logins.count("success")

@@ -167,7 +167,7 @@ class Renewal:
 async def end_session(parts: RefresherParts, session: Session, reason: str) -> None:
     """End a session that its provider ended, or that can be no more."""
     try:
-        await parts.store.revoke(session)
+        await parts.store.revoke(session, alone=True)
         if parts.vault is not None:
             await parts.vault.drop(session)
     except StoreUnavailable as error:

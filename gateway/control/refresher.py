@@ -34,11 +34,14 @@ class Refresher:
         self._asked: dict[str, asyncio.Task[Refreshed]] = {}
         self._begun: set[asyncio.Task[Any]] = set()
 
-    async def refresh(self, token: str) -> Refreshed:
-        """Bring the session of a token up to date; never raises. It is done even where the caller goes away."""
+    async def refresh(self, token: str, host: str = "") -> Refreshed:
+        """Bring the session of a token, which is good for ``host``, up to date; never raises.
+
+        It is done even where the caller goes away.
+        """
         task = self._asked.get(token)
         if task is None:
-            task = self._asked[token] = asyncio.create_task(self._answer(token), name="refresh")
+            task = self._asked[token] = asyncio.create_task(self._answer(token, host), name="refresh")
             task.add_done_callback(lambda _: self._asked.pop(token, None))
         await asyncio.wait({task})
         return Refreshed("later", again=SOON) if task.cancelled() else task.result()
@@ -53,9 +56,9 @@ class Refresher:
             await asyncio.gather(*late, return_exceptions=True)
         await self._parts.giving_back.settle()
 
-    async def _answer(self, token: str) -> Refreshed:
+    async def _answer(self, token: str, host: str) -> Refreshed:
         try:
-            return await self._brought_up_to_date(token)
+            return await self._brought_up_to_date(token, host)
         except BadToken:
             return OVER
         except StoreUnavailable as error:
@@ -64,9 +67,11 @@ class Refresher:
             _log.exception("a session could not be refreshed")
         return Refreshed("later", again=LATER)
 
-    async def _brought_up_to_date(self, token: str) -> Refreshed:
+    async def _brought_up_to_date(self, token: str, host: str) -> Refreshed:
         """Let a session say what the vault has, after a token call if need be."""
-        session = (await self._parts.store.load(token, self._parts.clock())).session
+        # It may be asked about for what is open under a token that was closed.
+        opened = await self._parts.store.load(token, self._parts.clock(), host=host, streaming=True)
+        session = opened.session
         login, vault = session.login, self._parts.vault
         if login is None or login.refresh_at is None:
             return Refreshed("fresh", token)
@@ -77,19 +82,19 @@ class Refresher:
         if not provider.provider.refresh:
             # It was when they logged in.
             login = replace(login, access_expires=None, refresh_at=None)
-            return await self._write(replace(session, login=login), token)
+            return await self._write(replace(session, login=login), token, host)
         found = await self._found(session, provider, vault)
         if isinstance(found, Refreshed):
             return found
-        return await self._write(replace(session, identity=found.identity, login=found.login), token)
+        return await self._write(replace(session, identity=found.identity, login=found.login), token, host)
 
-    async def _write(self, session: Session, token: str) -> Refreshed:
+    async def _write(self, session: Session, token: str, host: str) -> Refreshed:
         """Write a session anew, even where it says so already: another copy of it may be the one that was asked about.
 
         Raises StoreUnavailable.
         """
         try:
-            opened = await self._parts.store.save(session, token)
+            opened = await self._parts.store.save(session, token, host=host)
             self._parts.cookie.split(opened.token)
         except BadToken:
             # It was ended meanwhile. A logout takes the tokens that it finds in the vault. After a new login they stay

@@ -78,7 +78,7 @@ async def _end_one(request: web.Request, session: Session, handle: str) -> str:
     found = next((entry for entry in await store.list(session.user) if entry.handle == handle), None)
     if found is None:
         return "none"
-    await store.revoke(found)
+    await store.revoke(found, spare=session.handle)
     _report(request, "session_ended", session.user, session=handle, reason=found.device)
     return "one"
 
@@ -90,7 +90,7 @@ async def _end_others(request: web.Request, session: Session) -> None:
     try:
         for entry in await store.list(session.user):
             if entry.handle != session.handle:
-                await store.revoke(entry)
+                await store.revoke(entry, spare=session.handle)
                 ended += 1
     finally:
         # Where the store failed half-way, the log has what was ended until then.

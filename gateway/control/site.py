@@ -62,14 +62,30 @@ class Site:
         return self.parts.router.host(host) is not None
 
     def takes_over(self, host: str) -> bool:
-        """Tell whether a host gets its sessions from ``public_url``: one of ours that shares no cookie with it."""
-        cookie = self.parts.session_cookie
-        # The names of this machine are one place, and where the cookie does not reach our pages, they see no session.
-        if cookie.domain or cookie.path != "/" or host == self._public_host:
+        """Tell whether a host gets its sessions from ``public_url``: one of ours that shares no cookie with it.
+
+        Of a wildcard's hosts only where its routes say so: any of them may be in other hands.
+        """
+        # Where the cookie does not reach our pages, they see no session.
+        if self._shares_sessions(host) or self.parts.session_cookie.path != "/":
             return False
-        if host in LOOPBACK_NAMES and self._public_host in LOOPBACK_NAMES:
-            return False
-        return _HOST.fullmatch(host) is not None and self.is_configured(host)
+        return _HOST.fullmatch(host) is not None and self.parts.router.transfers(host)
+
+    def _shares_sessions(self, host: str) -> bool:
+        """Tell whether the sessions of a host are those of ``public_url``: the names of this machine are one place."""
+        if self.parts.session_cookie.domain or host == self._public_host:
+            return True
+        return host in LOOPBACK_NAMES and self._public_host in LOOPBACK_NAMES
+
+    def session_host(self, request: web.Request) -> str:
+        """Return the host that a token given to this browser is good for: this one, or empty for every host."""
+        host = host_name(host_of(request))
+        return "" if self._shares_sessions(host) else host
+
+    def is_apart(self, request: web.Request) -> bool:
+        """Tell whether a login on ``public_url`` leads to no session here: on hosts of a wildcard without transfer."""
+        host = host_name(host_of(request))
+        return not self._shares_sessions(host) and self.is_configured(host) and not self.parts.router.transfers(host)
 
     def hands_over(self, request: web.Request) -> bool:
         """Tell whether a request came to such a host, in the way that browsers are sent there."""

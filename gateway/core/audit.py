@@ -24,6 +24,7 @@ AuditKind = Literal[
     "rights_changed",
     "api_key_made",
     "api_key_revoked",
+    "session_superseded",
 ]
 TEXT_CHARACTERS: Final = 256
 """Longer user names, user agents and request ids, which anybody may send, are cut."""

@@ -22,5 +22,6 @@ class Refreshed:
     """With ``later``, seconds until it is worth asking again."""
 
 
-Refresh = Callable[[str], Awaitable[Refreshed]]
-"""Asks whoever refreshes about a session, by its token as its cookie has it; never raises."""
+Refresh = Callable[[str, str], Awaitable[Refreshed]]
+"""Asks whoever refreshes about a session, by its token as its cookie has it and the host that this is good for, which
+is empty for every host; never raises."""

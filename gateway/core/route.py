@@ -51,6 +51,8 @@ class Route:
     """Whom the signed identity token is for; empty where none is sent."""
     service_worker: bool = False
     """Whether service workers of the app may take in the gateway's own pages on the host of ``public_url``."""
+    transfer: bool = False
+    """Whether the hosts of a wildcard get sessions that began on ``public_url``."""
 
     def rule_for(self, path: str, method: str) -> Rule:
         """Return the first rule that covers the request, else the route's own."""
@@ -198,6 +200,9 @@ class Router:
         wild = {host[1:]: group for host, group in groups.items() if host.startswith("*.")}
         exact = {host: group for host, group in groups.items() if not host.startswith("*.")}
         self._wild = {suffix: _host_routes([*_covering(suffix, wild), shared], folded) for suffix in wild}
+        self._transferring = frozenset(
+            host[1:] for host, found in by_host.items() if any(route.transfer for route in found)
+        )
         self.public_names = frozenset(LOOPBACK_NAMES if public_host in LOOPBACK_NAMES else (public_host,))
         """The names of the host of ``public_url``."""
         names = set(exact) | self.public_names
@@ -213,14 +218,20 @@ class Router:
     def host(self, name: str) -> HostRoutes | None:
         """Return what is served under a lower-case host name without port, or None if it is not ours."""
         found = self._exact.get(name)
-        if found is not None:
-            return found
+        return found if found is not None else self._wild.get(self._wildcard(name))
+
+    def transfers(self, name: str) -> bool:
+        """Tell whether a host gets sessions that began on another: each that is named, of the others as routes say."""
+        return name in self._exact or self._wildcard(name) in self._transferring
+
+    def _wildcard(self, name: str) -> str:
+        """Return the most specific wildcard that covers a name, without its star; nothing if there is none."""
         rest = name
         while (dot := rest.find(".", 1)) >= 0:
             rest = rest[dot:]
             if rest in self._wild:
-                return self._wild[rest]
-        return None
+                return rest
+        return ""
 
     def find(self, host: str, path: str) -> Route | None:
         """Return the route for a host name and a decoded path, or None."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Final
 
 from gateway.core import reasons
 from gateway.core.gate import Verdict, rule_verdict
@@ -35,8 +34,6 @@ from gateway.wire.framing import UntilClose
 from gateway.wire.grammar import BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
-EVENT_STREAM: Final = b"text/event-stream"
-
 
 class Exchange(Answering):
     """One request and its answer on a client's connection."""
@@ -63,7 +60,7 @@ class Exchange(Answering):
                 self.opened = plane.credentials.peek(presented, plane.wall) or await self._prove(presented, rule)
             elif cookies.token is not None:
                 opened = plane.store.peek(cookies.token)
-                if opened is None or opened.until <= plane.wall or opened.refresh_at <= plane.wall:
+                if opened is None or opened.is_due(plane.wall) or (opened.host and opened.host != head.host):
                     opened = await self._load(cookies.token, opened, plan, rule)
                 self.opened = opened
             verdict = self._verdict(rule)
@@ -175,8 +172,9 @@ class Exchange(Answering):
         """
         plane = self.plane
         try:
-            if opened is None or opened.until <= plane.wall:
-                opened = await plane.store.load(token, plane.wall, grace=plan.route.store_grace)
+            host = self.head.host
+            if opened is None or opened.until <= plane.wall or (opened.host and opened.host != host):
+                opened = await plane.store.load(token, plane.wall, host=host, grace=plan.route.store_grace)
         except BadToken:
             return None
         except StoreUnavailable:
@@ -344,7 +342,7 @@ class Exchange(Answering):
     ) -> bool:
         """Relay a body as it comes; return whether the upstream's connection can be used again."""
         limits = self.plane.limits
-        events = answer.content_type.startswith(EVENT_STREAM)
+        events = answer.streams_events()
         body = answer_body(answer, framing)
         relay = Relay(
             self.client,

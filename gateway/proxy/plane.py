@@ -255,7 +255,7 @@ class Plane:
     async def _renew(self, known: Opened, opened: Opened) -> None:
         """Renew ``opened``, the newest state of what a token in use is known as."""
         try:
-            saved = await self.store.save(opened.session.touched(self.wall), opened.token)
+            saved = await self.store.save(opened.session.touched(self.wall), opened.token, host=opened.host)
             if opened.renewed is None:
                 # Else it was refreshed meanwhile, and this is what it was before.
                 opened.renewed = saved
@@ -288,8 +288,8 @@ class Plane:
     def renewed_cookies(self, opened: Opened) -> tuple[bytes, ...]:
         """Return the Set-Cookie values for a session that was written anew."""
         latest = opened.latest()
-        if latest.token == opened.token or self.store.is_over(latest, self.wall):
-            # Ended meanwhile: its cookie must not come back over the one of a new login, or of none.
+        if latest.token == opened.token or latest.closed or self.store.is_over(latest, self.wall):
+            # Ended meanwhile, or replaced: its cookie must not come back over the one of a new login, or of none.
             return ()
         session = latest.session
         max_age = int(session.expires - self.wall) if session.remembered else None

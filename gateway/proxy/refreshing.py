@@ -26,7 +26,7 @@ NOBODY_TIME: Final = 60.0
 _log = logging.getLogger("gateway.proxy")
 
 
-async def ask_nobody(_: str) -> Refreshed:
+async def ask_nobody(_: str, __: str) -> Refreshed:
     """Know nothing: there is nobody to ask."""
     return Refreshed("later", again=NOBODY_TIME)
 
@@ -116,7 +116,7 @@ class Logins:
 
         Raises SessionError.
         """
-        answer = await self._refresh(latest.token)
+        answer = await self._refresh(latest.token, latest.host)
         if answer.kind != "fresh":
             # One that is over is refused by the store; should it not know of that yet, it is asked again.
             return max(answer.again, ASK_AGAIN)
@@ -124,7 +124,8 @@ class Logins:
         if held is not None:
             # Of what was written just now, the news may not be here yet.
             held.doubtful = True
-        fresh = await self._store.load(answer.token, self._clock())
+        # It may be asked about for what is open under a token that was closed since.
+        fresh = await self._store.load(answer.token, self._clock(), host=latest.host, streaming=True)
         if fresh is held:
             fresh.doubtful = False
         for opened in question.opened:

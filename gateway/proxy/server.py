@@ -138,7 +138,8 @@ class DataPlane(Plane):
         if watched.presented is not None:
             return self.credentials.peek(watched.presented, self.wall) is not watched.opened
         latest = watched.follow()
-        if latest.doubtful or self.store.peek(latest.token) is not latest:
+        # Of one whose token is closed, memory is told of changes, but new requests do not find it there.
+        if latest.doubtful or (not latest.closed and self.store.peek(latest.token) is not latest):
             return True
         if not watched.ends_when_idle and latest.until - KEEP_AHEAD <= self.wall and watched.kept_until <= self.wall:
             return True
@@ -189,7 +190,9 @@ class DataPlane(Plane):
         What does not end with an idle session needs the store to remember that it was not revoked.
         """
         try:
-            found = await self.store.load(latest.token, self.wall, grace=watched.store_grace)
+            found = await self.store.load(
+                latest.token, self.wall, host=latest.host, grace=watched.store_grace, streaming=True
+            )
         except IdleSession:
             if watched.ends_when_idle:
                 raise

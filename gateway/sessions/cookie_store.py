@@ -15,7 +15,7 @@ from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken
 from gateway.sessions.finish import Announce, alone, announced, finish
 from gateway.sessions.last_seen import LastSeen, LastSeenLedger
-from gateway.sessions.payload import dump_session, parse_session
+from gateway.sessions.payload import dump_session, parse_bound
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.revocations import Revocations
 from gateway.sessions.seal import KeyRing
@@ -23,6 +23,7 @@ from gateway.sessions.store import Opened
 from gateway.sessions.terms import Terms
 
 PURPOSE: Final = "session"
+_TOKEN_ID_BYTES: Final = 4
 
 
 class CookieStore:
@@ -55,24 +56,47 @@ class CookieStore:
     async def start(self) -> None:
         """Do nothing: what others end is learnt by `refresh`."""
 
-    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
-        """Open a sealed session. Raises BadToken where it is forged, over or ended."""
-        session = parse_session(self._keys.open(PURPOSE, token))
-        if self._revocations.covers(session):
-            raise BadToken("the session was ended")
-        if self._terms.seems_idle(session, now):
-            session = session.touched(min(await self._last_seen.ask(session.handle), now))
-            if self._revocations.covers(session):
-                raise BadToken("the session was ended")
-        self._terms.admit(session, now)
-        held = self._recent.get(token)
+    async def load(
+        self, token: str, now: float, *, host: str = "", grace: float | None = None, streaming: bool = False
+    ) -> Opened:
+        """Open a sealed session. Raises BadToken where it is forged, over, ended, closed or for another host."""
+        opened = self._open(token, host)
+        self._refuse_ended(opened.session)
+        if self._terms.seems_idle(opened.session, now):
+            self._terms.used(opened, min(await self._last_seen.ask(opened.session.handle), now))
+            self._refuse_ended(opened.session)
+        self._terms.admit(opened.session, now)
+        opened.closed = self._revocations.closes(opened)
+        if opened.closed and not streaming:
+            raise BadToken("a later login has taken the place of this token")
+        held = self._recent.held(opened)
         if held is not None:
-            if held.session.seen < session.seen:
-                self._terms.used(held, session.seen)
+            if held.session.seen < opened.session.seen:
+                self._terms.used(held, opened.session.seen)
             return held
-        opened = self._terms.opened(session, token, current_key=self._keys.seals_with_first(token))
         self._recent.put(opened)
         return opened
+
+    def _refuse_ended(self, session: Session) -> None:
+        if self._revocations.covers(session):
+            raise BadToken("the session was ended")
+
+    def _open(self, token: str, host: str) -> Opened:
+        """Open a token, whatever became of its session. Raises BadToken."""
+        session, binding = parse_bound(self._keys.open(PURPOSE, token))
+        token_id, _, bound = binding.partition("@")
+        if bound and bound != host:
+            raise BadToken("a token for another host")
+        current = self._keys.seals_with_first(token)
+        return self._terms.opened(session, token, host=bound, token_id=token_id, current_key=current)
+
+    def is_ours(self, token: str, host: str) -> bool:
+        """Tell whether a token was sealed under a key of the ring for this host, or for every host."""
+        try:
+            self._open(token, host)
+        except BadToken:
+            return False
+        return True
 
     def is_over(self, opened: Opened, now: float) -> bool:
         """Tell whether a session in use has run out or was ended."""
@@ -82,25 +106,40 @@ class CookieStore:
     async def keep(self, opened: Opened, seconds: float) -> None:
         """Do nothing: the ledger remembers what was revoked."""
 
-    async def save(self, session: Session, token: str | None = None) -> Opened:
+    async def save(self, session: Session, token: str | None = None, *, host: str = "") -> Opened:
         """Seal a session, under a new token each time. Raises BadToken where it was ended meanwhile."""
-        if self._revocations.covers(session):
-            raise BadToken("the session was ended")
-        opened = self._terms.opened(session, self._keys.seal(PURPOSE, dump_session(session)))
-        self._recent.put(opened)
-        if token is not None and session.idle is not None:
+        self._refuse_ended(session)
+        if token is None:
+            return self._seal(session, host, self._keys.random(_TOKEN_ID_BYTES).hex())
+        before = self._open(token, host)
+        if session.idle is not None:
             self._last_seen.report(session.handle, session.seen)
+        return self._seal(session, before.host, before.token_id)
+
+    def _seal(self, session: Session, host: str, token_id: str) -> Opened:
+        token = self._keys.seal(PURPOSE, dump_session(session, f"{token_id}@{host}"))
+        opened = self._terms.opened(session, token, host=host, token_id=token_id)
+        opened.closed = self._revocations.closes(opened)
+        self._recent.put(opened)
         return opened
 
-    async def replace(self, old: Session | None, new: Session) -> Opened:
+    def token_for(self, opened: Opened, host: str) -> Opened:
+        """Seal a session once more, for one host."""
+        return self._seal(opened.session, host, self._keys.random(_TOKEN_ID_BYTES).hex())
+
+    async def replace(self, old: Session | None, new: Session, *, host: str = "") -> Opened:
         """Seal ``new``, end ``old``."""
         if old is not None:
             await self.revoke(old)
-        return await self.save(new)
+        return await self.save(new, host=host)
 
-    async def revoke(self, session: Session | SessionSummary) -> None:
-        """End a session; every token that was ever sealed for it is refused from now on."""
-        await self._end(self._revocations.add(session, self._clock()))
+    async def supersede(self, old: Opened, new: Session) -> None:
+        """Close the token of ``old`` for new requests, in favour of ``new``."""
+        await self._end(self._revocations.supersede(old, new, self._clock()))
+
+    async def revoke(self, session: Session | SessionSummary, *, spare: str = "", alone: bool = False) -> None:
+        """End a session and those linked with it; every token ever sealed for it is refused from now on."""
+        await self._end(self._revocations.add(session, self._clock(), spare=spare, alone=alone))
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` created before or at ``now``."""

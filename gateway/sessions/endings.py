@@ -6,12 +6,14 @@ sessions it ends would have ended by themselves. Ids of sessions lie here as has
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
 from gateway.core.session import Session, SessionSummary
+from gateway.sessions.links import Links
 from gateway.sessions.recent import RecentSessions
+from gateway.sessions.store import Opened
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS ending (
@@ -24,6 +26,10 @@ CREATE TABLE IF NOT EXISTS ending (
 )
 """
 SESSION, USER, LOGIN, EVERYBODY = "session", "user", "login", "everybody"
+TOKEN, LINK, MARK = "token", "link", "mark"
+"""A closed token, by its session's handle and its own id; two sessions of which one took the place of a token of the
+other; and a mark of a login with the handle of such a session."""
+_OF_PLACE = (TOKEN, LINK, MARK)
 PRUNE_EVERY = 600.0
 KEEP_BEYOND = 86400.0
 """Entries outlive the session by a day, for a clock that was ahead and is set back."""
@@ -36,7 +42,7 @@ class Ending:
 
     kind: str
     name: str
-    """A session's handle, a user's name, or a mark of a login at a provider."""
+    """A session's handle, a user's name, or a mark of a login at a provider; of the kinds at the end, two of these."""
     created_until: float
     """Of a user, a login, or of everybody: the sessions that were created until then. Seconds since the epoch."""
     until: float
@@ -54,6 +60,8 @@ class Endings:
         self._users: dict[str, Ending] = {}
         self._logins: dict[str, Ending] = {}
         self._everybody = _NEVER
+        self._tokens: dict[str, float] = {}
+        self._links = Links()
         self._memories: list[RecentSessions] = []
 
     def empties(self, memory: RecentSessions) -> None:
@@ -75,11 +83,39 @@ class Endings:
                     return True
         return bool(self._sessions) and session.handle in self._sessions
 
+    def closes(self, opened: Opened) -> bool:
+        """Tell whether new requests are refused to a session's token."""
+        return bool(self._tokens) and f"{opened.session.handle} {opened.token_id}" in self._tokens
+
     # Endings as values
 
     def of_session(self, session: Session | SessionSummary) -> Ending:
         """Return the ending of one session."""
         return Ending(SESSION, session.handle, 0.0, session.expires)
+
+    def of_linked(self, session: Session | SessionSummary, spare: str = "") -> list[Ending]:
+        """Return the endings of a session and of those that it is linked with, but for the one called ``spare``."""
+        linked = self._links.around([session.handle])
+        others = [Ending(SESSION, handle, 0.0, until) for handle, until in linked if handle != spare]
+        return [self.of_session(session), *others]
+
+    def of_logins(self, marks: Sequence[str], now: float) -> list[Ending]:
+        """Return the endings of every session with one of these marks that was created up to now, and of the linked."""
+        linked = self._links.of_marks(marks)
+        others = [Ending(SESSION, handle, 0.0, until) for handle, until in linked]
+        return [*(self.of_login(mark, now) for mark in marks), *others]
+
+    def of_place(self, old: Opened, new: Session) -> list[Ending]:
+        """Return what is to be known of a token whose place a session takes."""
+        session, until = old.session, max(old.session.expires, new.expires)
+        found = [
+            Ending(LINK, f"{session.handle} {new.handle}", 0.0, until),
+            Ending(TOKEN, f"{session.handle} {old.token_id}", 0.0, session.expires),
+        ]
+        for each in (session, new):
+            marks = each.login.marks() if each.login is not None else ()
+            found += [Ending(MARK, f"{mark} {each.handle}", 0.0, until) for mark in marks]
+        return found
 
     def of_user(self, user: str, now: float) -> Ending:
         """Return the ending of every session of a user that was created up to now."""
@@ -99,6 +135,9 @@ class Endings:
         """Hold these endings from now on; the sessions in memory are over at once."""
         groups = False
         for ending in endings:
+            if ending.kind in _OF_PLACE:
+                self._apply_place(ending)
+                continue
             if ending.kind == SESSION:
                 self._sessions[ending.name] = max(ending.until, self._sessions.get(ending.name, 0.0))
                 for memory in self._memories:
@@ -115,12 +154,25 @@ class Endings:
             for memory in self._memories:
                 memory.forget_if(self.covers)
 
+    def _apply_place(self, ending: Ending) -> None:
+        first, _, second = ending.name.partition(" ")
+        if ending.kind == LINK:
+            self._links.add(first, second, ending.until)
+        elif ending.kind == MARK:
+            self._links.add_mark(first, second, ending.until)
+        else:
+            self._tokens[ending.name] = ending.until
+            for memory in self._memories:
+                memory.close(first, second)
+
     def prune_memory(self, now: float) -> None:
         """Forget what matters no more."""
         limit = now - KEEP_BEYOND
         self._sessions = {handle: until for handle, until in self._sessions.items() if until > limit}
         self._users = {name: ending for name, ending in self._users.items() if ending.until > limit}
         self._logins = {mark: ending for mark, ending in self._logins.items() if ending.until > limit}
+        self._tokens = {name: until for name, until in self._tokens.items() if until > limit}
+        self._links.prune(limit)
 
     # The table; these run in a database's thread
 

@@ -23,7 +23,7 @@ class Handover:
     """What a code stands for."""
 
     token: str = field(repr=False)
-    """The session's own, as its cookie has it."""
+    """A token of the session that is good for the host, as its cookie will have it."""
     host: str
     """The only host that may take it over, in lower case."""
     browser: str

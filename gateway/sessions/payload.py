@@ -1,7 +1,8 @@
 """A session as bytes and back. The first byte is the format's version: new code reads old, never the reverse.
 
 Version 3 is a head of fixed size, then the texts with a NUL between them. Versions 1 and 2 are JSON; a
-session with a NUL in a text is still written as version 2. What only some sessions have comes last.
+session with a NUL in a text is still written as version 2. What only some sessions have comes last; after that,
+in payloads that are tokens by themselves, what else the token is (``binding``: any text without a NUL).
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ _REMEMBERED: Final = 1
 _IDLE: Final = 2
 _CLAIMS: Final = 4
 _LOGIN: Final = 8
-_ALL_FLAGS: Final = 15
+_BOUND: Final = 16
+_ALL_FLAGS: Final = 31
 _WITH_TOKENS: Final = 10
 """Fields of what remained of a login when its tokens were among them."""
 _DECODER: Final = json.JSONDecoder()
 _NUMBERS: Final = (int, float)
 
 
-def dump_session(session: Session) -> bytes:
+def dump_session(session: Session, binding: str = "") -> bytes:
     """Return the session as bytes."""
     who = session.identity
     texts = [who.user, who.name, who.email, who.method, session.address, session.device, *who.groups]
@@ -50,22 +52,27 @@ def dump_session(session: Session) -> bytes:
     if session.login is not None:
         flags |= _LOGIN
         texts.append(_json(astuple(session.login)))
+    if binding:
+        flags |= _BOUND
+        texts.append(binding)
     joined = "\0".join(texts)
     if joined.count("\0") >= len(texts):
-        return _dump_json(session)
+        return _dump_json(session, binding)
     head = _HEAD.pack(VERSION, session.id, session.created, session.seen, session.expires, session.idle or 0.0, flags)
     return head + joined.encode("utf-8")
 
 
-def _dump_json(session: Session) -> bytes:
+def _dump_json(session: Session, binding: str) -> bytes:
     who = session.identity
     times = [session.created, session.seen, session.expires, session.idle]
     texts = [who.user, who.name, who.email, list(who.groups), who.method, session.address, session.device]
     fields: list[object] = [session.id.hex(), *times, session.remembered, *texts]
-    if who.claims or session.login is not None:
+    if who.claims or session.login is not None or binding:
         fields.append(dict(who.claims))
-    if session.login is not None:
-        fields.append(astuple(session.login))
+    if session.login is not None or binding:
+        fields.append(astuple(session.login) if session.login is not None else None)
+    if binding:
+        fields.append(binding)
     return SECOND + _json(fields).encode("utf-8")
 
 
@@ -75,6 +82,11 @@ def _json(value: object) -> str:
 
 def parse_session(data: bytes) -> Session:
     """Return the session in ``data``. Raises BadToken for another version or shape."""
+    return parse_bound(data)[0]
+
+
+def parse_bound(data: bytes) -> tuple[Session, str]:
+    """Return the session in ``data``, and the binding where there is one. Raises BadToken."""
     try:
         if data[:1] == VERSION:
             return _parse(data)
@@ -85,7 +97,7 @@ def parse_session(data: bytes) -> Session:
     raise BadToken("a session of a format this version does not know")
 
 
-def _parse(data: bytes) -> Session:
+def _parse(data: bytes) -> tuple[Session, str]:
     """Read version 3: all types are given by the format. It takes a quarter of what JSON and its checks take."""
     # With its types told, mypyc keeps the numbers as they are; and it takes six times as long over a starred name.
     head: tuple[bytes, bytes, float, float, float, float, int] = _HEAD.unpack_from(data)
@@ -94,6 +106,7 @@ def _parse(data: bytes) -> Session:
     groups = texts[_FIXED_TEXTS:]
     if flags > _ALL_FLAGS or not isfinite(created + seen + expires + idle):
         raise ValueError
+    binding = groups.pop() if flags & _BOUND else ""
     login = parse_login(json.loads(groups.pop())) if flags & _LOGIN else None
     claims = json.loads(groups.pop()) if flags & _CLAIMS else NO_CLAIMS
     if type(claims) is not dict:
@@ -101,21 +114,23 @@ def _parse(data: bytes) -> Session:
     # Sessions share the names of groups: 100 000 of them take that much less memory, and less of the caches.
     identity = Identity(texts[0], texts[1], texts[2], tuple(map(intern, groups)), intern(texts[3]), claims)
     end, remembered = idle if flags & _IDLE else None, bool(flags & _REMEMBERED)
-    return Session(session_id, identity, created, seen, expires, end, remembered, texts[4], texts[5], login)
+    session = Session(session_id, identity, created, seen, expires, end, remembered, texts[4], texts[5], login)
+    return session, binding
 
 
-def _parse_json(data: bytes) -> Session:
+def _parse_json(data: bytes) -> tuple[Session, str]:
     """Read version 2, or 1, which has neither address nor device."""
     text = data[1:].decode("utf-8")
     fields, end = _DECODER.raw_decode(text)
     raw_id, created, seen, expires, idle, remembered, user, name, email, groups, method, *more = fields
     address, device = ("", "") if data[:1] == FIRST else (more.pop(0), more.pop(0))
     identity = Identity(user, name, email, tuple(groups), method, more[0] if more else {})
-    login = parse_login(more[1]) if len(more) > 1 else None
+    login = parse_login(more[1]) if len(more) > 1 and more[1] is not None else None
+    binding = more[2] if len(more) > 2 else ""
     session = Session(bytes.fromhex(raw_id), identity, created, seen, expires, idle, remembered, address, device, login)
-    if end != len(text) or not _well_formed(session):
+    if end != len(text) or type(binding) is not str or not _well_formed(session):
         raise ValueError
-    return session
+    return session, binding
 
 
 def parse_login(fields: list[object]) -> ProviderSession:

@@ -21,11 +21,13 @@ class RecentSessions:
         self._capacity = max(1, capacity)
         self._young: dict[str, Opened] = {}
         self._old: dict[str, Opened] = {}
+        self._closed: dict[str, Opened] = {}
+        """Those whose tokens are closed, for what is open under them; `get` does not find them."""
         self._tokens: dict[str, tuple[str, ...]] = {}
         """By handle. Nearly all have one, and a set of one would take 160 bytes more."""
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._young) + len(self._old) + len(self._closed)
 
     def get(self, token: str) -> Opened | None:
         """Return what was opened under ``token``, or None."""
@@ -37,6 +39,14 @@ class RecentSessions:
             self._add(opened)
         return opened
 
+    def held(self, opened: Opened) -> Opened | None:
+        """Return what is here under the token of a session, be it closed or not, as that is."""
+        return self._closed.get(opened.token) if opened.closed else self.get(opened.token)
+
+    def get_closed(self, token: str) -> Opened | None:
+        """Return what was opened under a token that is closed, or None."""
+        return self._closed.get(token)
+
     def put(self, opened: Opened) -> None:
         """Remember an opened session."""
         token, handle = opened.token, opened.session.handle
@@ -46,7 +56,30 @@ class RecentSessions:
             self._tokens[handle] = (token,)
         elif token not in known:
             self._tokens[handle] = (*known, token)
-        self._add(opened)
+        if opened.closed:
+            self._add_closed(opened)
+        else:
+            self._add(opened)
+
+    def _add_closed(self, opened: Opened) -> None:
+        self._young.pop(opened.token, None)
+        self._closed.pop(opened.token, None)
+        if len(self._closed) >= self._capacity:
+            stale = self._closed.pop(next(iter(self._closed)))
+            # Of changes to it nobody tells any more.
+            stale.doubtful = True
+            self._forget_token(stale)
+        self._closed[opened.token] = opened
+
+    def close(self, handle: str, token_id: str) -> None:
+        """Let `get` no longer find one token of a session; what still holds it goes on."""
+        for token in self._tokens.get(handle, ()):
+            opened = self._young.get(token) or self._old.get(token)
+            if opened is not None and opened.token_id == token_id:
+                self._young.pop(token, None)
+                self._old.pop(token, None)
+                opened.closed = True
+                self._add_closed(opened)
 
     def _add(self, opened: Opened) -> None:
         if len(self._young) >= self._capacity and opened.token not in self._young:
@@ -66,7 +99,7 @@ class RecentSessions:
     def forget(self, handle: str) -> None:
         """Drop every token of a session; what still holds one of them sees that it is over."""
         for token in self._tokens.pop(handle, ()):
-            for generation in (self._young, self._old):
+            for generation in (self._young, self._old, self._closed):
                 opened = generation.pop(token, None)
                 if opened is not None:
                     opened.until = 0.0
@@ -74,21 +107,21 @@ class RecentSessions:
     def doubt(self, handle: str) -> None:
         """Drop every token of a session that somebody else has changed; what still holds one has to ask again."""
         for token in self._tokens.pop(handle, ()):
-            for generation in (self._young, self._old):
+            for generation in (self._young, self._old, self._closed):
                 opened = generation.pop(token, None)
                 if opened is not None:
                     opened.doubtful = True
 
     def doubt_all(self) -> None:
         """Let whatever holds a session ask again; they are kept."""
-        for generation in (self._young, self._old):
+        for generation in (self._young, self._old, self._closed):
             for opened in generation.values():
                 opened.doubtful = True
 
     def clear(self) -> None:
         """Drop everything; what still holds a session has to ask again."""
         self.doubt_all()
-        self._young, self._old = {}, {}
+        self._young, self._old, self._closed = {}, {}, {}
         self._tokens.clear()
 
     def forget_user(self, user: str, created_until: float) -> None:
@@ -97,7 +130,7 @@ class RecentSessions:
 
     def forget_if(self, ended: Callable[[Session], bool]) -> None:
         """Drop the sessions that ``ended`` says are over; rare, so it looks at all."""
-        generations = (self._young, self._old)
+        generations = (self._young, self._old, self._closed)
         found = {opened.session.handle for held in generations for opened in held.values() if ended(opened.session)}
         for handle in found:
             self.forget(handle)

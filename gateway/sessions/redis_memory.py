@@ -6,6 +6,7 @@ itself; it is only what sessions live on for a grace time if Redis does not answ
 
 from __future__ import annotations
 
+from gateway.core.redis_address import RedisAddress
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.store import Opened
@@ -19,6 +20,8 @@ class FollowedSessions:
         self.recent = recent
         self._client = client
         self._skip = len(prefix)
+        self.told = 0
+        """How often something was told to have changed."""
         client.memory = self
 
     def peek(self, token: str) -> Opened | None:
@@ -27,17 +30,30 @@ class FollowedSessions:
 
     def invalidated(self, keys: list[bytes] | None) -> None:
         """Drop what others have changed; None is for everything."""
+        self.told += 1
         if keys is None:
             self.recent.clear()
             return
         skip, doubt = self._skip, self.recent.doubt
         for key in keys:
-            doubt(key[skip:].decode("ascii", "replace"))
+            doubt(handle_in(key[skip:].decode("ascii", "replace"), skip))
 
     def in_doubt(self) -> None:
         """Let open connections ask again; what is here stays, for the grace time."""
+        self.told += 1
         self.recent.doubt_all()
 
     def regained(self) -> None:
         """Drop everything, for some changes may have been missed."""
+        self.told += 1
         self.recent.clear()
+
+
+def handle_in(name: str, records_prefix_length: int) -> str:
+    """Return the handle in the key of a record, or of closed tokens, without the prefix of either."""
+    return name[1 + records_prefix_length : -1] if name.startswith("{") else name
+
+
+def records_prefix(address: RedisAddress) -> str:
+    """Return what the keys of records begin with, which a store's client has to follow."""
+    return f"{address.prefix}s:"

@@ -9,36 +9,29 @@ once; what a process deletes itself it takes out of its own memory.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import repeat
 from typing import TypeAlias
 
-from gateway.core.redis_address import RedisAddress
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken, StoreUnavailable
 from gateway.sessions.finish import finish
 from gateway.sessions.recent import RecentSessions
-from gateway.sessions.records import RecordKey, Records, new_token, parse_token
+from gateway.sessions.records import RecordKey, Records
+from gateway.sessions.redis_alarm import Alarm
 from gateway.sessions.redis_client import RedisClient
 from gateway.sessions.redis_index import UserIndex
-from gateway.sessions.redis_memory import FollowedSessions
+from gateway.sessions.redis_links import BothRead, SessionLinks, is_closed
+from gateway.sessions.redis_lists import AT_ONCE, MANY_TIME, SessionLists
+from gateway.sessions.redis_memory import FollowedSessions, records_prefix
 from gateway.sessions.seal import KeyRing, SealBroken
 from gateway.sessions.store import Opened
 from gateway.sessions.terms import Terms
 
-MANY_TIME = 5.0
-"""Seconds for what is asked about many sessions at once."""
-AT_ONCE = 200
-YOUNG = 60.0
-"""Seconds for which an entry of the index may be there without its record."""
-ALARM_EVERY = 10.0
-
 Summaries: TypeAlias = list[SessionSummary]
 Handles: TypeAlias = list[str]
-
-_log = logging.getLogger("gateway.redis")
 
 
 class RedisStore:
@@ -56,20 +49,22 @@ class RedisStore:
     ) -> None:
         """Prepare; ``client`` follows the keys under `records_prefix`. ``grace`` is seconds."""
         self._client = client
-        self._records = Records(keys)
+        self._records = Records(keys, random)
         self._prefix = records_prefix(client.address)
         self._memory = FollowedSessions(client, recent, self._prefix)
         self._recent = recent
         self._terms = Terms(lifetimes)
         self._grace = grace
         self._clock = clock
-        self._random = random
         longest = max(lifetimes.absolute, lifetimes.remember or 0.0)
         self._index = UserIndex(client, self._records, longest)
+        self._lists = SessionLists(client, self._index, self._terms, self._prefix, clock)
+        self._links = SessionLinks(client, self._prefix, longest)
         self._flights: dict[str, asyncio.Task[Opened]] = {}
-        self._ending: dict[str, tuple[str, float]] = {}
-        """User and end of the sessions, by handle, that are being ended or could not be yet."""
-        self._alarmed = float("-inf")
+        self._ending: dict[str, tuple[str, float, bool]] = {}
+        """User and end of the sessions, by handle, that are being ended or could not be yet, and whether those that
+        they are linked with stay."""
+        self._alarm = Alarm(client.counts)
         self._tasks: set[asyncio.Task[None]] = set()
         self.peek = self._memory.peek
         client.on_return = self._end_rest
@@ -80,23 +75,33 @@ class RedisStore:
 
     # Reading
 
-    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
+    async def load(
+        self, token: str, now: float, *, host: str = "", grace: float | None = None, streaming: bool = False
+    ) -> Opened:
         """Open a token. Raises BadToken, or StoreUnavailable where nothing is known and no grace is left."""
+        key = self._records.parse(token, host)
         held = self.peek(token)
         if held is not None and held.until > now and not held.doubtful:
             return held
         flight = self._flights.get(token)
         if flight is None:
-            key = parse_token(token)
             flight = self._begin(token, self._fetch(token, key, now))
         try:
             # Shielded: others may wait for the same reply.
             opened = await asyncio.shield(flight)
         except StoreUnavailable:
-            return self._in_grace(token, now, self._grace if grace is None else min(grace, self._grace))
+            kept = self._recent.get_closed(token) if streaming else None
+            grace = self._grace if grace is None else min(grace, self._grace)
+            return self._in_grace(kept or self._recent.get(token), key.handle, now, grace)
         if opened.until <= now:
             raise BadToken("the session is over")
+        if opened.closed and not streaming:
+            raise BadToken("a later login has taken the place of this token")
         return opened
+
+    def is_ours(self, token: str, host: str) -> bool:
+        """Tell whether a token has a right tag for this host, or for every host."""
+        return self._records.is_ours(token, host)
 
     def _begin(self, token: str, fetch: Coroutine[None, None, Opened]) -> asyncio.Task[Opened]:
         flight = self._flights[token] = asyncio.get_running_loop().create_task(fetch, name="load a session")
@@ -111,45 +116,41 @@ class RedisStore:
         return flight
 
     async def _fetch(self, token: str, key: RecordKey, now: float) -> Opened:
-        name = self._prefix + key.handle
+        # Called where the replies are read: a change that is told later cannot be overtaken by them.
+        both = BothRead(self._memory, partial(self._read, token, key, now))
+        return await self._links.read(key.handle, self._client.deadline(), both)
 
-        def read(record: bytes | None) -> Opened:
-            # Called where the reply is read: a change that is told later cannot be overtaken by it.
-            return self._read(record, token, key, now)
-
-        opened: Opened = await self._client.call(name, "GET", name, until=self._client.deadline(), then=read)
-        return opened
-
-    def _read(self, record: bytes | None, token: str, key: RecordKey, now: float) -> Opened:
+    def _read(
+        self, token: str, key: RecordKey, now: float, record: bytes | None, closed: bytes | None, unchanged: bool
+    ) -> Opened:
         if record is None or key.handle in self._ending:
             self._recent.forget(key.handle)
             raise BadToken("the session is not there, or no more")
         try:
             session = self._records.open(record, key)
         except SealBroken:
-            self._alarm(key.handle)
+            self._alarm.sound(key.handle)
             raise
         self._terms.admit(session, now)
-        held = self._recent.get(token)
+        current = key.current and self._records.is_current(record)
+        opened = self._terms.opened(session, token, host=key.host, token_id=key.token_id, current_key=current)
+        opened.closed = is_closed(closed, key.token_id)
+        if opened.closed:
+            self._recent.close(key.handle, key.token_id)
+        if not unchanged:
+            # Right when it was read; whoever comes next asks again.
+            self._recent.doubt(key.handle)
+            return opened
+        held = self._recent.held(opened)
         if held is not None and held.session == session:
             held.doubtful = False
             return held
-        opened = self._terms.opened(session, token, current_key=self._records.is_current(record))
         self._recent.put(opened)
         return opened
 
-    def _alarm(self, handle: str) -> None:
-        """Say that a record is not what it should be: changed, another's, or asked for with a made-up token."""
-        self._client.counts["alarms_total"] += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._alarmed > ALARM_EVERY:
-            self._alarmed = now
-            _log.error("redis: the record of session %s was not sealed for it; the session is refused", handle)
-
-    def _in_grace(self, token: str, now: float, grace: float) -> Opened:
+    def _in_grace(self, held: Opened | None, handle: str, now: float, grace: float) -> Opened:
         """Return what memory has for a token while Redis does not answer. Raises StoreUnavailable."""
-        held = self._recent.get(token)
-        silent = self._client.silent_for(self._prefix + parse_token(token).handle) or 0.0
+        silent = self._client.silent_for(self._prefix + handle) or 0.0
         if held is None or held.until <= now or silent >= grace:
             raise StoreUnavailable("Redis does not answer, and nothing is known of the session")
         self._client.counts["graced_total"] += 1
@@ -162,31 +163,7 @@ class RedisStore:
 
     async def list(self, user: str) -> Summaries:
         """Return the sessions of ``user`` that are not over, newest first; clear away those that are gone."""
-        return await finish(self._list(self._index.key_of(user)), "list sessions")
-
-    async def _list(self, index_key: str) -> Summaries:
-        until, now = self._client.deadline(at_least=MANY_TIME), self._clock()
-        entries = await self._index.read(index_key, until)
-        there = await self._there([summary.handle for summary in entries.summaries], until)
-        # An entry is written before its record: one that has just begun is not cleared away.
-        gone = [each.handle for each in entries.summaries if each.handle not in there and each.created < now - YOUNG]
-        with suppress(StoreUnavailable):
-            await self._index.leave_key(index_key, gone, until)
-        found = [each for each in entries.summaries if each.handle in there and self._ends(each) > now]
-        return sorted(found, key=lambda summary: summary.created, reverse=True)
-
-    def _ends(self, summary: SessionSummary) -> float:
-        return min(summary.expires, self._terms.end_at_most(summary))
-
-    async def _there(self, handles: Handles, until: float) -> set[str]:
-        """Return those of the sessions that have a record."""
-        found: set[str] = set()
-        for start in range(0, len(handles), AT_ONCE):
-            some = handles[start : start + AT_ONCE]
-            names = [self._prefix + handle for handle in some]
-            exist = await asyncio.gather(*(self._client.call(name, "EXISTS", name, until=until) for name in names))
-            found |= {handle for handle, exists in zip(some, exist, strict=True) if exists}
-        return found
+        return await finish(self._lists.read(self._index.key_of(user)), "list sessions")
 
     # Writing
 
@@ -198,25 +175,25 @@ class RedisStore:
         name = self._prefix + opened.session.handle
         await self._client.call(name, "PEXPIRE", name, int(seconds * 1000), until=self._client.deadline())
 
-    async def save(self, session: Session, token: str | None = None) -> Opened:
+    async def save(self, session: Session, token: str | None = None, *, host: str = "") -> Opened:
         """Store a new session, or under its ``token`` a changed one. Raises BadToken where that was ended."""
         if token is None:
-            return await finish(self._insert(session), "store a session")
-        return await finish(self._renew(session, token), "renew a session")
+            return await finish(self._insert(session, host), "store a session")
+        return await finish(self._renew(session, self._records.parse(token, host)), "renew a session")
 
-    async def _insert(self, session: Session) -> Opened:
-        token, until = new_token(session.id, self._random), self._client.deadline()
-        key = parse_token(token)
+    async def _insert(self, session: Session, host: str) -> Opened:
+        token, until = self._records.new_token(session.id, host), self._client.deadline()
+        key = self._records.parse(token, host)
         crowded = await self._index.enter(session, until)
         opened: Opened | None
         try:
-            opened = await self._write(session, key, token, "NX", until)
+            opened = await self._write(session, key, token, until, new=True)
             if opened is not None and await self._index.ended_since(session, until):
                 await self._delete([session.handle], until)
                 raise BadToken("the session was ended while it began")
         except StoreUnavailable:
             # Nobody gets this token; what may lie there goes when Redis is back.
-            self._ending[session.handle] = (session.user, session.expires)
+            self._ending[session.handle] = (session.user, session.expires, True)
             self._recent.forget(session.handle)
             raise
         if opened is None:
@@ -225,75 +202,95 @@ class RedisStore:
             self._in_background(self._clear_away(index_key))
         return opened
 
-    async def _renew(self, session: Session, token: str) -> Opened:
-        key = parse_token(token)
+    async def _renew(self, session: Session, key: RecordKey) -> Opened:
         if key.id != session.id:
             raise BadToken("the token of another session")
         until = self._client.deadline()
-        opened = await self._write(session, key, token, "XX", until)
+        opened = await self._write(session, key, self._records.same_token(key), until, new=False)
         if opened is None:
             raise BadToken("the session is there no more")
         with suppress(StoreUnavailable):
             await self._index.enter(session, until)
         return opened
 
-    async def _write(self, session: Session, key: RecordKey, token: str, only_if: str, until: float) -> Opened | None:
-        """Write a record only if there is none (NX) or one (XX); return None where there is one, or none."""
+    async def _write(self, session: Session, key: RecordKey, token: str, until: float, *, new: bool) -> Opened | None:
+        """Write a record only if there is none (``new``), or only if there is one; return None where that is not so."""
         now = self._clock()
-        opened = self._terms.opened(session, token)
+        opened = self._terms.opened(session, token, host=key.host, token_id=key.token_id)
         # A clock that was set back must not make a session that outlives its own time.
         left = min(opened.until - now, opened.until - session.seen)
         if left <= 0:
             raise BadToken("the session is over")
         name = self._prefix + key.handle
 
-        def written(reply: bytes | None) -> Opened | None:
+        def written(reply: bytes | None) -> bool:
             if reply is None:
-                if only_if == "XX":
+                if not new:
                     self._recent.forget(key.handle)
-                return None
+                return False
             if key.handle in self._ending:
                 raise BadToken("the session was ended meanwhile")
+            opened.closed = self._recent.get_closed(token) is not None
             self._recent.put(opened)
-            return opened
+            return True
 
-        record = self._records.seal(session, key.secret)
+        record, only_if = self._records.seal(session, key.secret), "NX" if new else "XX"
         words = ("SET", name, record, "PX", max(1, int(left * 1000)), only_if)
-        found: Opened | None = await self._client.call(
-            name, *words, until=until, then=written, repeatable=only_if == "XX"
-        )
-        return found
+        if not await self._client.call(name, *words, until=until, then=written, repeatable=not new):
+            return None
+        if not new:
+            await self._links.look(opened, until, self._recent)
+        return opened
+
+    def token_for(self, opened: Opened, host: str) -> Opened:
+        """Return the session with a token for one host; the record is the same."""
+        token = self._records.further_token(self._records.parse(opened.token, opened.host), host)
+        token_id = self._records.parse(token, host).token_id
+        # It is not remembered: that the session is still there, whoever opens it asks Redis.
+        return self._terms.opened(opened.session, token, host=host, token_id=token_id)
 
     # Ending
 
-    async def replace(self, old: Session | None, new: Session) -> Opened:
+    async def replace(self, old: Session | None, new: Session, *, host: str = "") -> Opened:
         """End ``old``, then store ``new``."""
         if old is None:
-            return await self.save(new)
+            return await self.save(new, host=host)
         self._end_here(old)
-        return await finish(self._replace(old, new), "replace a session")
+        return await finish(self._replace(old, new, host), "replace a session")
 
-    async def _replace(self, old: Session, new: Session) -> Opened:
+    async def _replace(self, old: Session, new: Session, host: str) -> Opened:
         await self._end(old.handle, old.user)
-        return await self._insert(new)
+        return await self._insert(new, host)
 
-    async def revoke(self, session: Session | SessionSummary) -> None:
+    async def supersede(self, old: Opened, new: Session) -> None:
+        """Close the token of ``old`` for new requests, in favour of ``new``."""
+        await finish(self._supersede(old, new), "let a session take a token's place")
+
+    async def _supersede(self, old: Opened, new: Session) -> None:
+        if not await self._links.supersede(old, new, self._client.deadline(), self._recent):
+            await self._delete([old.session.handle], self._client.deadline())
+
+    async def revoke(self, session: Session | SessionSummary, *, spare: str = "", alone: bool = False) -> None:
         """End a session; where Redis does not take that, this process refuses it, and tells Redis later."""
-        self._end_here(session)
-        await finish(self._end(session.handle, session.user), "end a session")
+        self._end_here(session, alone=alone or bool(spare))
+        await finish(self._end(session.handle, session.user, spare, alone=alone), "end a session")
 
-    def _end_here(self, session: Session | SessionSummary) -> None:
+    def _end_here(self, session: Session | SessionSummary, *, alone: bool = False) -> None:
         now = self._clock()
         self._ending = {handle: entry for handle, entry in self._ending.items() if entry[1] > now}
-        self._ending[session.handle] = (session.user, session.expires)
+        self._ending[session.handle] = (session.user, session.expires, alone)
         self._recent.forget(session.handle)
 
-    async def _end(self, handle: str, user: str) -> None:
-        until = self._client.deadline()
+    async def _end(self, handle: str, user: str, spare: str = "", *, alone: bool = False) -> None:
+        until, linked = self._client.deadline(), set[str]()
+        if not alone:
+            linked = await self._links.around([handle], until) - {spare}
+        # This one last: as long as it is not deleted, the rest is ended with it when Redis is back.
+        await self._delete(sorted(linked), until)
         await self._delete([handle], until)
         with suppress(StoreUnavailable):
             # What is left in the index is cleared away when it is read.
-            await self._index.leave(user, [handle], until)
+            await self._index.leave(user, [handle, *linked], until)
 
     async def _delete(self, handles: Handles, until: float) -> int:
         """Delete records; they are out of memory where the reply is read. Return how many there were."""
@@ -317,14 +314,17 @@ class RedisStore:
         self._recent.forget_user(user, now)
         await finish(self._end_under([self._index.key_of(user)], now), "end the sessions of a user")
 
-    async def _end_under(self, keys: Sequence[str], now: float) -> int:
+    async def _end_under(self, keys: Sequence[str], now: float, *, linked: bool = False) -> int:
         """End what the index has under its keys; return how many sessions there were. Raises StoreUnavailable.
 
-        Whatever fails, the same again ends what is left.
+        With ``linked`` so are those that are linked with them. Whatever fails, the same again ends what is left.
         """
         until = self._client.deadline(at_least=MANY_TIME)
         found = await asyncio.gather(*(self._index.end(key, now, until) for key in keys))
-        ended = await self._delete(sorted(set().union(*found)), until)
+        handles = set().union(*found)
+        if linked:
+            handles |= await self._links.around(handles, until)
+        ended = await self._delete(sorted(handles), until)
         with suppress(StoreUnavailable):
             # What is left in the index is cleared away when it is read.
             await asyncio.gather(*map(self._index.leave_key, keys, found, repeat(until)))
@@ -337,7 +337,7 @@ class RedisStore:
             lambda each: bool(each.login and each.created <= now and not wanted.isdisjoint(each.login.marks()))
         )
         keys = [self._index.key_of_login(mark) for mark in wanted]
-        return await finish(self._end_under(keys, now), "end the sessions of a login")
+        return await finish(self._end_under(keys, now, linked=True), "end the sessions of a login")
 
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""
@@ -354,7 +354,7 @@ class RedisStore:
                 kept |= {summary.handle for summary in (await self._index.read(key, deadline())).summaries}
         # Records that no index knows, as where that was lost.
         async for keys in self._client.scan(f"{self._prefix}*"):
-            handles = [key[len(self._prefix) :] for key in keys]
+            handles = [handle for key in keys if not (handle := key[len(self._prefix) :]).startswith("{")]
             await self._delete([handle for handle in handles if handle not in kept], deadline(at_least=MANY_TIME))
 
     # Keeping
@@ -364,12 +364,12 @@ class RedisStore:
         if self._ending:
             self._in_background(self._end_all_of(dict(self._ending)))
 
-    async def _end_all_of(self, ending: dict[str, tuple[str, float]]) -> None:
-        for handle, (user, _) in ending.items():
-            await self._end(handle, user)
+    async def _end_all_of(self, ending: dict[str, tuple[str, float, bool]]) -> None:
+        for handle, (user, _, alone) in ending.items():
+            await self._end(handle, user, alone=alone)
 
     async def _clear_away(self, index_key: str) -> None:
-        await self._list(index_key)
+        await self._lists.read(index_key)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         async def quietly() -> None:
@@ -398,8 +398,3 @@ class RedisStore:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
-
-
-def records_prefix(address: RedisAddress) -> str:
-    """Return what the keys of records begin with, which a store's client has to follow."""
-    return f"{address.prefix}s:"

@@ -6,11 +6,13 @@ Every process of a host opens the file itself: `Revocations(file, lifetime, now)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
 
 from gateway.core.session import Session, SessionSummary
 from gateway.database import Database, version_of
+from gateway.errors import StoreUnavailable
 from gateway.sessions.endings import (
     KEEP_BEYOND,
     PRUNE_EVERY,
@@ -22,6 +24,7 @@ from gateway.sessions.endings import (
     prune_endings,
     write_ending,
 )
+from gateway.sessions.store import Opened
 
 __all__ = ["KEEP_BEYOND", "PRUNE_EVERY", "Revocations"]
 
@@ -47,11 +50,28 @@ class Revocations:
         self._database = Database(file, prepare, "the ledger of ended sessions")
         self._endings.apply_rows(self._database.read_now(self._endings.new_rows))
         self.covers = self._endings.covers
+        self.closes = self._endings.closes
         self.empties = self._endings.empties
 
-    async def add(self, session: Session | SessionSummary, now: float) -> None:
-        """End a session. Raises StoreUnavailable if the disk did not take it; it is refused here all the same."""
-        await self._add([self._endings.of_session(session)], now)
+    async def add(self, session: Session | SessionSummary, now: float, *, spare: str = "", alone: bool = False) -> None:
+        """End a session and those that it is linked with, but for ``spare``; or it alone.
+
+        Raises StoreUnavailable if the disk did not take it; it is refused here all the same.
+        """
+        if alone:
+            await self._add([self._endings.of_session(session)], now)
+            return
+        self._endings.apply(self._endings.of_linked(session, spare))
+        with suppress(StoreUnavailable):
+            # Another process may have linked it just now.
+            await self.refresh()
+        await self._add(self._endings.of_linked(session, spare), now)
+
+    async def supersede(self, old: Opened, new: Session, now: float) -> None:
+        """Close a token, and link its session with the one that takes its place. Raises StoreUnavailable."""
+        endings = self._endings.of_place(old, new)
+        await self._write(endings, now, prune=False)
+        self._endings.apply(endings)
 
     async def add_user(self, user: str, now: float) -> None:
         """End every session of a user that was created up to now. Raises StoreUnavailable."""
@@ -59,7 +79,7 @@ class Revocations:
 
     async def add_logins(self, marks: Sequence[str], now: float) -> None:
         """End every session with one of these marks that was created up to now. Raises StoreUnavailable."""
-        await self._add([self._endings.of_login(mark, now) for mark in marks], now)
+        await self._add(self._endings.of_logins(marks, now), now)
 
     async def add_all(self, now: float) -> None:
         """End every session that was created up to now. Raises StoreUnavailable."""
@@ -71,7 +91,9 @@ class Revocations:
         if prune:
             self._pruned = now
             self._endings.prune_memory(now)
+        await self._write(endings, now, prune=prune)
 
+    async def _write(self, endings: Sequence[Ending], now: float, *, prune: bool) -> None:
         def work(db: Connection) -> None:
             for ending in endings:
                 write_ending(db, ending)

@@ -55,6 +55,10 @@ class KeyRing:
         self._by_id = {_key_id(key): key for key in keys}
         self._random = random
 
+    def random(self, size: int) -> bytes:
+        """Return random bytes for a new token."""
+        return self._random(size)
+
     def seal(self, purpose: str, payload: bytes) -> str:
         """Return ``payload`` sealed for ``purpose``."""
         nonce = self._random(_NONCE_BYTES)
@@ -100,8 +104,12 @@ class KeyRing:
 
     def derive(self, purpose: str) -> tuple[bytes, ...]:
         """Return a key of 32 bytes for another use from each key of the ring (HMAC-SHA-256 as a PRF)."""
+        return tuple(self.derive_by_id(purpose).values())
+
+    def derive_by_id(self, purpose: str) -> dict[bytes, bytes]:
+        """Return the same by key ids, the first key's first."""
         message = b"gateway derive v1 " + purpose.encode()
-        return tuple(hmac.new(key, message, hashlib.sha256).digest() for key in self._keys)
+        return {_key_id(key): hmac.new(key, message, hashlib.sha256).digest() for key in self._keys}
 
 
 def _cipher_of(key: bytes, secret: bytes) -> AESGCM:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
 
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.database import Database, version_of
-from gateway.errors import BadToken
+from gateway.errors import BadToken, StoreUnavailable
 from gateway.sessions.endings import (
     KEEP_BEYOND,
     LOGIN,
@@ -31,7 +32,7 @@ from gateway.sessions.endings import (
 )
 from gateway.sessions.finish import Announce, alone, announced, finish
 from gateway.sessions.recent import RecentSessions
-from gateway.sessions.records import Records, new_token, parse_token
+from gateway.sessions.records import RecordKey, Records
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.store import Opened
 from gateway.sessions.terms import Terms
@@ -77,11 +78,10 @@ class SqliteStore:
         announce: Announce = alone,
     ) -> None:
         """Open the file, or make it. Raises StoreUnavailable, which names it, where it cannot be used."""
-        self._records = Records(keys)
+        self._records = Records(keys, random)
         self._recent = recent
         self._terms = Terms(lifetimes)
         self._clock = clock
-        self._random = random
         self._announce = announce
         self._pruned = 0.0
         self._endings = Endings(max(lifetimes.absolute, lifetimes.remember or 0.0))
@@ -95,9 +95,11 @@ class SqliteStore:
 
     # Reading
 
-    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
-        """Open a token as the file has it now. Raises BadToken where it is forged, over or ended."""
-        key = parse_token(token)
+    async def load(
+        self, token: str, now: float, *, host: str = "", grace: float | None = None, streaming: bool = False
+    ) -> Opened:
+        """Open a token as the file has it now. Raises BadToken where it is not one for ``host``, over or ended."""
+        key = self._records.parse(token, host)
         row = await self._database.read(
             lambda db: db.execute("SELECT record FROM session WHERE handle = ?", (key.handle,)).fetchone()
         )
@@ -108,12 +110,20 @@ class SqliteStore:
         session = self._records.open(record, key)
         self._refuse_ended(session)
         self._terms.admit(session, now)
-        opened = self._terms.opened(session, token, current_key=self._records.is_current(record))
+        current = key.current and self._records.is_current(record)
+        opened = self._terms.opened(session, token, host=key.host, token_id=key.token_id, current_key=current)
+        opened.closed = self._endings.closes(opened)
+        if opened.closed and not streaming:
+            raise BadToken("a later login has taken the place of this token")
         return self._newest(opened)
+
+    def is_ours(self, token: str, host: str) -> bool:
+        """Tell whether a token has a right tag for this host, or for every host."""
+        return self._records.is_ours(token, host)
 
     def _newest(self, opened: Opened) -> Opened:
         """Return what memory has for the token if that is no older; else put this there."""
-        held = self._recent.get(opened.token)
+        held = self._recent.held(opened)
         if held is not None and not opened.told_later_than(held) and held.until >= opened.until:
             return held
         self._recent.put(opened)
@@ -151,19 +161,19 @@ class SqliteStore:
     async def keep(self, opened: Opened, seconds: float) -> None:
         """Do nothing: records are only pruned a day after their end."""
 
-    async def save(self, session: Session, token: str | None = None) -> Opened:
+    async def save(self, session: Session, token: str | None = None, *, host: str = "") -> Opened:
         """Store a new session, or under its ``token`` a changed one. Raises BadToken where that was ended."""
         self._refuse_ended(session)
         if token is None:
-            return await finish(self._insert(session, None), "store a session")
-        return await finish(self._update(session, token), "renew a session")
+            return await finish(self._insert(session, [], host), "store a session")
+        return await finish(self._update(session, self._records.parse(token, host)), "renew a session")
 
-    async def _insert(self, session: Session, ending: Ending | None) -> Opened:
-        token = new_token(session.id, self._random)
-        row = (*self._row(session, token), *(session.login.marks() if session.login else (None, None)))
+    async def _insert(self, session: Session, endings: Sequence[Ending], host: str) -> Opened:
+        key = self._records.parse(self._records.new_token(session.id, host), host)
+        row = (*self._row(session, key), *(session.login.marks() if session.login else (None, None)))
 
         def work(db: Connection) -> None:
-            if ending is not None:
+            for ending in endings:
                 _end(db, ending)
             try:
                 db.execute(_INSERT, row)
@@ -171,12 +181,12 @@ class SqliteStore:
                 raise BadToken("there is a session of this id already") from None
 
         await self._database.write(work)
-        if ending is not None:
+        if endings:
             await announced(self._announce)
-        return self._written(session, token)
+        return self._written(session, key)
 
-    async def _update(self, session: Session, token: str) -> Opened:
-        handle, _, _, *values = self._row(session, token)
+    async def _update(self, session: Session, key: RecordKey) -> Opened:
+        handle, _, _, *values = self._row(session, key)
         # Of a login that is refreshed a provider may tell another name; the person's stays.
         login = session.login.marks()[0] if session.login else None
 
@@ -190,36 +200,67 @@ class SqliteStore:
 
         # A renewal that a power cut takes back costs somebody a login; waiting for the disk costs everybody.
         await self._database.write(work, durable=False)
-        return self._written(session, token)
+        return self._written(session, key)
 
-    def _row(self, session: Session, token: str) -> tuple[str, str, float, float, bytes, bytes]:
-        key = parse_token(token)
+    def _row(self, session: Session, key: RecordKey) -> tuple[str, str, float, float, bytes, bytes]:
         if key.id != session.id:
             raise BadToken("the token of another session")
         record, summary = self._records.seal(session, key.secret), self._records.seal_summary(session)
         return key.handle, session.user, session.created, self._terms.end(session), record, summary
 
-    def _written(self, session: Session, token: str) -> Opened:
+    def _written(self, session: Session, key: RecordKey) -> Opened:
         # It may have been ended while it was on its way to the disk.
         self._refuse_ended(session)
-        opened = self._terms.opened(session, token)
+        return self._remembered(session, self._records.same_token(key), key)
+
+    def _remembered(self, session: Session, token: str, key: RecordKey) -> Opened:
+        opened = self._terms.opened(session, token, host=key.host, token_id=key.token_id)
+        opened.closed = self._endings.closes(opened)
         self._recent.put(opened)
         return opened
 
+    def token_for(self, opened: Opened, host: str) -> Opened:
+        """Return the session with a token for one host; the record is the same."""
+        token = self._records.further_token(self._records.parse(opened.token, opened.host), host)
+        return self._remembered(opened.session, token, self._records.parse(token, host))
+
     # Ending
 
-    async def replace(self, old: Session | None, new: Session) -> Opened:
+    async def replace(self, old: Session | None, new: Session, *, host: str = "") -> Opened:
         """Store ``new`` and end ``old``, both or neither on disk."""
         self._refuse_ended(new)
         if old is None:
-            return await self.save(new)
-        ending = self._endings.of_session(old)
-        self._endings.apply([ending])
-        return await finish(self._insert(new, ending), "replace a session")
+            return await self.save(new, host=host)
+        endings = self._endings.of_linked(old)
+        self._endings.apply(endings)
+        return await finish(self._insert(new, endings, host), "replace a session")
 
-    async def revoke(self, session: Session | SessionSummary) -> None:
-        """End a session; where the disk does not take that, it is refused by this process all the same."""
-        await self._end([self._endings.of_session(session)])
+    async def supersede(self, old: Opened, new: Session) -> None:
+        """Close the token of ``old`` for new requests, in favour of ``new``."""
+        endings = self._endings.of_place(old, new)
+
+        async def work() -> None:
+            await self._database.write(lambda db: [write_ending(db, ending) for ending in endings])
+            self._endings.apply(endings)
+            await announced(self._announce)
+
+        await finish(work(), "let a session take a token's place")
+
+    async def revoke(self, session: Session | SessionSummary, *, spare: str = "", alone: bool = False) -> None:
+        """End a session and those linked with it; where the disk fails, this process refuses them all the same."""
+        if alone:
+            await self._end([self._endings.of_session(session)])
+            return
+        known = self._endings.of_linked(session, spare)
+        self._endings.apply(known)
+
+        async def work() -> None:
+            with suppress(StoreUnavailable):
+                # Another process may have linked it just now.
+                self._endings.apply_rows(await self._database.read(self._endings.new_rows))
+            await self._end(self._endings.of_linked(session, spare))
+
+        await finish(work(), "end a session")
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` created before or at ``now``."""
@@ -227,7 +268,7 @@ class SqliteStore:
 
     async def revoke_logins(self, marks: Sequence[str], now: float) -> int:
         """End every session with one of these marks that was created before or at ``now``; return how many."""
-        return await self._end([self._endings.of_login(mark, now) for mark in marks])
+        return await self._end(self._endings.of_logins(marks, now))
 
     async def revoke_all(self, now: float) -> None:
         """End every session of everybody that was created before or at ``now``."""

@@ -53,11 +53,21 @@ class Opened:
     """The same session as written anew, for the next answer's Set-Cookie."""
     owed_since: float
     """Since when the browser has not got that; 0.0 while nothing is owed. Seconds since the epoch."""
+    host: str
+    """The host that the token is good for, in lower case; empty for every host."""
+    token_id: str
+    """What tells the tokens of a session apart; it stays the same when one is renewed."""
+    closed: bool
+    """Whether new requests are refused to the token, since another login of its user took its place. What is open
+    under it goes on for as long as the session does."""
 
-    def __init__(self, session: Session, token: str, until: float) -> None:
+    def __init__(self, session: Session, token: str, until: float, host: str = "", token_id: str = "") -> None:
         self.session = session
         self.token = token
         self.until = until
+        self.host = host
+        self.token_id = token_id
+        self.closed = False
         self.user = session.identity.user
         self.admitted_by = None
         self.lines = None
@@ -75,6 +85,10 @@ class Opened:
         if verdict is Verdict.FORWARD and rule.of_identity:
             self.admitted_by = rule
         return verdict
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether it has run out, or its provider is to be asked again: then memory alone does not decide."""
+        return self.until <= now or self.refresh_at <= now
 
     def change_to(self, session: Session) -> None:
         """Be the same session as it was told later; nothing that followed from what it was before is left."""
@@ -134,11 +148,22 @@ class SessionStore(Protocol):
     def is_over(self, opened: Opened, now: float) -> bool:
         """Tell whether a session in use has run out or was ended, from memory; for open connections."""
 
-    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
-        """Open a token. Raises BadToken where it is forged, over or revoked; IdleSession where it only was not used.
+    def is_ours(self, token: str, host: str) -> bool:
+        """Tell whether a token authenticates under a key of the ring for ``host``, or for every host.
+
+        The session may have expired, been revoked, or never have been. No I/O; never raises.
+        """
+
+    async def load(
+        self, token: str, now: float, *, host: str = "", grace: float | None = None, streaming: bool = False
+    ) -> Opened:
+        """Open a token. Raises BadToken where it is forged, over, revoked, or for another host than ``host``.
+
+        It is IdleSession where a session only was not used for too long, and was not revoked.
 
         While the store does not answer, what is in memory goes on for a grace time: the configured
-        one, or ``grace`` seconds, whichever is shorter; then it is StoreUnavailable.
+        one, or ``grace`` seconds, whichever is shorter; then it is StoreUnavailable. ``streaming`` is for
+        responses under way: a token that is closed opens for them, and for nothing else.
         """
 
     async def keep(self, opened: Opened, seconds: float) -> None:
@@ -147,17 +172,31 @@ class SessionStore(Protocol):
         It is used no longer by that. A store that remembers in any case does nothing.
         """
 
-    async def save(self, session: Session, token: str | None = None) -> Opened:
+    async def save(self, session: Session, token: str | None = None, *, host: str = "") -> Opened:
         """Store a new session, or with the ``token`` it has a changed one; return it with its cookie's token.
 
-        Raises BadToken where a session that has a token is no longer there: saving never brings one back.
+        A new token is for ``host``; one that is renewed stays for the host that it is for, which is ``host`` or
+        every host. Raises BadToken where a session that has a token is no longer there: saving never brings one back.
         """
 
-    async def replace(self, old: Session | None, new: Session) -> Opened:
-        """Store ``new`` and end ``old``, as at login; return it with the token for the cookie."""
+    async def replace(self, old: Session | None, new: Session, *, host: str = "") -> Opened:
+        """Store ``new`` and end ``old`` as `revoke` does; return it with the token for the cookie."""
 
-    async def revoke(self, session: Session | SessionSummary) -> None:
-        """End a session for good; returns when a restart could not bring it back."""
+    async def supersede(self, old: Opened, new: Session) -> None:
+        """Let ``new``, a session of the same user, take the place of a token.
+
+        New requests are refused to the token from now on, in all processes. What is open under it and the other
+        tokens of its session go on, until that or ``new`` is revoked (OWASP ASVS 5.0, 7.2.4).
+        """
+
+    def token_for(self, opened: Opened, host: str) -> Opened:
+        """Return a session with a further token, which is good for one host."""
+
+    async def revoke(self, session: Session | SessionSummary, *, spare: str = "", alone: bool = False) -> None:
+        """End a session, and those that it took the place of or that took its; returns when no restart brings it back.
+
+        The session with the handle ``spare`` stays; with ``alone`` all others do.
+        """
 
     async def revoke_user(self, user: str, now: float) -> None:
         """End every session of ``user`` that was created before or at ``now``."""

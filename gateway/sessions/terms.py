@@ -56,9 +56,11 @@ class Terms:
         if opened.renew_at and opened.session.idle is not None:
             opened.renew_at = opened.session.seen + self._renewal_interval
 
-    def opened(self, session: Session, token: str, *, current_key: bool = True) -> Opened:
+    def opened(
+        self, session: Session, token: str, *, host: str = "", token_id: str = "", current_key: bool = True
+    ) -> Opened:
         """Return an opened session; one that lies under an old key is to be written anew at once."""
-        opened = Opened(session, token, self.end(session))
+        opened = Opened(session, token, self.end(session), host, token_id)
         if not current_key:
             opened.renew_at = 0.0
         elif session.idle is not None:

@@ -186,6 +186,7 @@ class Builder:
             response_timeout=route.timeout.response,
             max_body=route.max_body,
             store_grace=route.store_grace,
+            transfer=route.transfer,
             programs=tuple(route.programs),
             title=route.title,
             audience=self._audience(route),

@@ -275,6 +275,8 @@ class RoutePart(Part):
     """How long known sessions go on here while the store does not answer; null leaves it to ``session.grace``."""
     service_worker: f.Switch = False
     """Whether the app's service workers may take in the login page, on the host of ``public_url``."""
+    transfer: f.Switch = False
+    """Whether the hosts of a wildcard get sessions that began on ``public_url``; all others do."""
 
 
 class LogPart(Part):

@@ -26,6 +26,9 @@ def check_route(draft: ConfigDraft, position: int, route: RoutePart) -> Iterator
     yield from check_step_up(path, route)
     yield from _check_headers(draft, path, route)
     yield from _check_upstreams(draft, path, route)
+    if route.transfer and not (route.host or "").startswith("*."):
+        text = "has no effect here: it is for wildcard hosts, as *.example.com; any other host gets sessions anyway"
+        yield Found((*path, "transfer"), text)
     largest = draft.config.limits.body
     if route.max_body and draft.sound("limits", "body") and route.max_body > largest:
         yield Found((*path, "max_body"), f"is over limits.body ({size_text(largest)}), which holds for every route")

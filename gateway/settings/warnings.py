@@ -122,6 +122,26 @@ def warn_headers(draft: ConfigDraft) -> Iterator[Found]:
                 yield Found(("routes", index, "headers", name), text)
 
 
+def warn_transfer(draft: ConfigDraft) -> Iterator[Found]:
+    """Name wildcards whose hosts get sessions, and those on which nobody can log in."""
+    config = draft.config
+    wild = [(index, route) for index, route in enumerate(config.routes) if (route.host or "").startswith("*.")]
+    transferring = {route.host for _, route in wild if route.transfer}
+    for index, route in wild:
+        if route.transfer:
+            text = (
+                f"gives sessions to every host below {(route.host or '')[2:]} (route {route.name}): whoever holds one "
+                "name there gets one of everybody who visits it; set it only where all of these hosts are yours"
+            )
+            yield Found(("routes", index, "transfer"), text)
+        elif config.login.local is None and route.host not in transferring and config.session.cookie.domain is None:
+            text = (
+                f"nobody can log in on its hosts (route {route.name}): they have a login page of their own, for which "
+                "there are no users; set `transfer: true` here, or session.cookie.domain"
+            )
+            yield Found(("routes", index, "host"), text)
+
+
 WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_transport,
     warn_admin,
@@ -138,6 +158,7 @@ WARNINGS: tuple[Callable[[ConfigDraft], Iterator[Found]], ...] = (
     warn_headers,
     warn_shared_host,
     warn_forward_auth,
+    warn_transfer,
 )
 
 

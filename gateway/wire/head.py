@@ -169,6 +169,10 @@ class AnswerHead(MessageHead):
 
     status = 0
 
+    def streams_events(self) -> bool:
+        """Tell whether the body is an event stream, which may be silent for long and ends with its session."""
+        return self.content_type.startswith(b"text/event-stream")
+
 
 class RequestParser:
     """Parses request heads under given limits; keeps the memory of known lines."""

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
 from gateway.control.app import ControlParts, make_control_app
-from gateway.control.facts import SESSION_HEADER
+from gateway.control.facts import SESSION_HEADER, host_name
 from gateway.control.jwks import JwkSet
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
@@ -271,7 +271,8 @@ class Browser:
         line = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         token = self._picker.pick([line.encode()]).token
         try:
-            return (await self.site.store.load(token, self.site.clock())).session if token else None
+            opened = await self.site.store.load(token, self.site.clock(), host=host_name(self.host)) if token else None
+            return opened.session if opened is not None else None
         except BadToken:
             return None
 

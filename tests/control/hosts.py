@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, urlsplit
 
 from gateway.core.route import Route
@@ -17,7 +17,7 @@ ROUTES: tuple[Route, ...] = (
     route("apps", "/"),
     route("wiki", "/", host=OTHER),
     route("mail", "/", host="mail.example.org"),
-    route("tenants", "/", host="*.tenants.example.net"),
+    replace(route("tenants", "/", host="*.tenants.example.net"), transfer=True),
 )
 TAB: Mapping[str, str] = {**PAGE, "Sec-Fetch-Dest": "document"}
 START = "/_gateway/handover/start"

@@ -20,7 +20,8 @@ from gateway.login.oidc.openid import OpenIdLogin, Timing
 from gateway.login.redirect import PendingLogin, RedirectLogin
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.redis_client import RedisClient
-from gateway.sessions.redis_store import RedisStore, records_prefix
+from gateway.sessions.redis_memory import records_prefix
+from gateway.sessions.redis_store import RedisStore
 from gateway.sessions.redis_vault import RedisTokenVault
 from gateway.sessions.seal import KeyRing
 from gateway.sessions.steady_vault import SteadyVault

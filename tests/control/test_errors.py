@@ -39,20 +39,31 @@ class FailingStore:
     async def start(self) -> None:
         return
 
-    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
+    def is_ours(self, token: str, host: str) -> bool:
+        return token in self.sessions
+
+    async def load(
+        self, token: str, now: float, *, host: str = "", grace: float | None = None, streaming: bool = False
+    ) -> Opened:
         self._fail()
         return self.sessions[token]
 
-    async def save(self, session: Session, token: str | None = None) -> Opened:
+    async def save(self, session: Session, token: str | None = None, *, host: str = "") -> Opened:
         self._fail()
         opened = Opened(session, session.id.hex(), session.ends())
         self.sessions[opened.token] = opened
         return opened
 
-    async def replace(self, old: Session | None, new: Session) -> Opened:
+    async def replace(self, old: Session | None, new: Session, *, host: str = "") -> Opened:
         return await self.save(new)
 
-    async def revoke(self, session: Session | SessionSummary) -> None:
+    async def supersede(self, old: Opened, new: Session) -> None:
+        self._fail()
+
+    def token_for(self, opened: Opened, host: str) -> Opened:
+        return opened
+
+    async def revoke(self, session: Session | SessionSummary, *, spare: str = "", alone: bool = False) -> None:
         if not self.writes:
             raise StoreUnavailable("read-only")
         self.sessions = {token: held for token, held in self.sessions.items() if held.session.handle != session.handle}

@@ -267,11 +267,11 @@ async def test_what_was_ended_before_the_store_failed_is_in_the_log(
     desk = await signed_in(listing)
     revoke, calls = listing.store.revoke, []
 
-    async def fail_later(session: Session) -> None:
+    async def fail_later(session: Session, *, spare: str) -> None:
         calls.append(session)
         if len(calls) > 2:
             raise StoreUnavailable("gone")
-        await revoke(session)
+        await revoke(session, spare=spare)
 
     monkeypatch.setattr(listing.store, "revoke", fail_later)
     assert (await end(desk, end="others")).status == 503

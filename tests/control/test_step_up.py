@@ -100,8 +100,8 @@ async def test_a_session_of_a_provider_is_led_there_at_once_and_comes_back_stron
     assert new.login
     assert (new.id != old.id, new.user, new.login.acr) == (True, old.user, "key")
     alice.cookies = cookies
-    assert await alice.session() is None, "the session of before is over"
-    assert [event.reason for event in rig.site.audited("session_ended")] == ["a new login"]
+    assert await alice.session() is None, "the token of before is over"
+    assert [event.reason for event in rig.site.audited("session_superseded")] == ["a new login"]
 
 
 async def test_the_provider_is_asked_for_what_the_route_wants_and_nothing_else(rig: Rig, alice: Browser) -> None:

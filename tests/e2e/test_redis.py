@@ -138,7 +138,7 @@ def test_two_hosts_share_sessions(
     assert alice.logout().status == 303
     wait_for(lambda: there.get("/x", PROGRAM).status == 401, what="the logout to reach the other")
     assert bob.get("/x", PROGRAM).status == 200
-    assert "s1." not in (one.log_text() + two.log_text())
+    assert "s2." not in (one.log_text() + two.log_text())
     assert not servers.names(f"{PREFIX}s:*")[1:]
 
 

@@ -115,7 +115,7 @@ def test_a_stronger_login_is_asked_for_once_at_the_provider(stage: Stage) -> Non
         stage.open(path)
         stage.is_at(path)
     assert len(stage.asked) == 1
-    (ended,) = wait_for(lambda: audited(stage.gateway, "session_ended"), what="the log")
+    (ended,) = wait_for(lambda: audited(stage.gateway, "session_superseded"), what="the log")
     assert ended["reason"] == "a new login"
 
 

@@ -25,7 +25,7 @@ async def _nobody(_: Credential) -> Verdict:
     return Refused(401, "")
 
 
-async def _later(_: str) -> Refreshed:
+async def _later(_: str, __: str) -> Refreshed:
     return Refreshed("later")
 
 

@@ -36,9 +36,13 @@ MakeStore = Callable[[], SessionStore]
 class TrustingStore(SqliteStore):
     """Believes its memory as long as nothing speaks against that, as the one in Redis does."""
 
-    async def load(self, token: str, now: float, *, grace: float | None = None) -> Opened:
+    async def load(
+        self, token: str, now: float, *, host: str = "", grace: float | None = None, streaming: bool = False
+    ) -> Opened:
         held = self.peek(token)
-        return held if held is not None and not held.doubtful else await super().load(token, now, grace=grace)
+        if held is not None and not held.doubtful:
+            return held
+        return await super().load(token, now, host=host, grace=grace, streaming=streaming)
 
 
 class Clock:
@@ -62,7 +66,7 @@ class Parent:
         self._store = store
         self._clock = clock
 
-    async def __call__(self, token: str) -> Refreshed:
+    async def __call__(self, token: str, _: str) -> Refreshed:
         self.asked.append(token)
         await self.go.wait()
         if isinstance(self.says, Exception):

@@ -15,7 +15,7 @@ from gateway.sessions.redis_handovers import RedisHandovers
 from gateway.sessions.seal import KeyRing
 from tests.support.redis_server import PREFIX, Servers, through
 
-ONE = Handover("s1.token-of-the-session", "wiki.example.org", "b" * 43, "/page?ä=1")
+ONE = Handover("s2.token-of-the-session", "wiki.example.org", "b" * 43, "/page?ä=1")
 KEYS = (b"k" * 32,)
 Make = Callable[..., Awaitable[RedisHandovers]]
 

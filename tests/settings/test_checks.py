@@ -124,6 +124,10 @@ CASES = {
     "rule after one for the whole route": case(
         "routes:\n" + route("path: /a, rules: [{path: /a, public: true}, ▸{path: /}]"), ("routes[0].rules[1]", "never")
     ),
+    "transfer without a wildcard": case(
+        "routes:\n" + route("host: a.example.com, transfer: ▸true"),
+        ("routes[0].transfer", "has no effect here: it is for wildcard hosts, as *.example.com"),
+    ),
     "one name twice": case(
         "routes:\n" + route("path: /a") + "  - {name: ▸a, upstream: http://b, path: /b}\n",
         ("routes[1].name", '"a" is the name of routes[0] already'),
@@ -250,6 +254,10 @@ WARNINGS = {
         "  - {name: b, path: ▸/app, upstream: [http://b, http://a]}",
         ("routes[1].path", "whoever the allow of routes[0] lets in may get here too"),
     ),
+    "transfer to whoever holds a name": case(
+        "routes: [{name: a, host: '*.example.com', upstream: http://a, transfer: ▸true}]",
+        ("routes[0].transfer", "gives sessions to every host below example.com (route a): whoever holds one name"),
+    ),
     "template in a route": case(
         "routes: [{name: a, upstream: http://a, headers: {X-A: ▸'{user}'}}]", ("routes[0].headers.X-A", "as it stands")
     ),
@@ -296,3 +304,17 @@ def test_paths_told_apart_by_case_that_open_nothing_more_are_no_warning(routes: 
 def test_an_ordinary_configuration_has_no_warnings() -> None:
     assert settings_of(HTTPS + LOGIN + SOME_ROUTE).warnings == ()
     assert settings_of("listen: 127.0.0.1:8080" + LOGIN + SOME_ROUTE).warnings == ()
+
+
+def test_a_wildcard_on_which_nobody_can_log_in_is_a_warning() -> None:
+    """It has a login page of its own, which needs local users, unless sessions get there."""
+    providers = "\nlogin: {oidc: [{id: sso, issuer: 'https://sso.example.com', client_id: x, client_secret: y}]}"
+    for login, keys, host, expected in (
+        (providers, "", "*.a.com", ["routes[0].host"]),
+        (LOGIN, "", "*.a.com", []),
+        (providers, "", "b.a.com", []),
+        (providers, ", transfer: true", "*.a.com", ["routes[0].transfer"]),
+    ):
+        text = HTTPS.replace("example.com", "a.com") + login
+        text += f"\nroutes: [{{name: a, host: '{host}', upstream: http://a, allow: {{groups: [x]}}{keys}}}]"
+        assert [warning.key for warning in settings_of(text).warnings] == expected

@@ -33,7 +33,7 @@ def routes_of(upstream: RecorderUpstream) -> list[dict[str, object]]:
     return [
         route("apps", "/", upstream.url, host=PUBLIC),
         route("wiki", "/", upstream.url, host=WIKI),
-        route("tenants", "/", upstream.url, host="*.tenants.example.org"),
+        route("tenants", "/", upstream.url, host="*.tenants.example.org", transfer=True),
     ]
 
 

@@ -13,6 +13,7 @@ from tests.sessions.contract.files import FileTests
 from tests.sessions.contract.opening import OpeningTests
 from tests.sessions.contract.records import RecordTests
 from tests.sessions.contract.refreshed import RefreshedTests
+from tests.sessions.contract.tokens import TokenTests
 from tests.sessions.contract.world import ALICE, BOB, NEW_KEY, OLD_KEY, World, eventually, same, ways_to_end
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-class SessionStoreContract(OpeningTests, EndingTests, RefreshedTests, CancellingTests):
+class SessionStoreContract(OpeningTests, EndingTests, RefreshedTests, CancellingTests, TokenTests):
     """The suite for every store."""
 
 

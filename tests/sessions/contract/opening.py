@@ -46,7 +46,7 @@ class OpeningTests(StoreTests):
 
     @pytest.mark.parametrize(
         "token",
-        ["", "x", "v1.", "s1.", "v1." + "A" * 80, "s1." + "A" * 64, "v2.abc", "a.b.c", "\xe4", "x" * 9000, "0" * 32],
+        ["", "x", "v1.", "s1.", "v1." + "A" * 80, "s2." + "A" * 96, "v2.abc", "a.b.c", "\xe4", "x" * 9000, "0" * 32],
     )
     async def test_a_token_that_was_never_given(self, world: World, store: SessionStore, token: str) -> None:
         """It is a BadToken, not another error, and not in memory."""
