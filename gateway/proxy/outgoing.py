@@ -119,29 +119,36 @@ def _for_control(client: Downstream, head: RequestHead, opened: Opened | None) -
 
 def _hops(client: Downstream, head: RequestHead) -> list[Address | None]:
     """Return the believed addresses from the client, None if not known, to our peer; nothing for a unix socket."""
-    if client.peer is None or not is_believed(client, head):
+    if client.peer is None or not client.peer_trusted:
         return [client.peer] if client.peer else []
+    told = _forwarded_for(head)
+    return [client.peer] if told is None else client.plane.trusted.hops(client.peer, told)
+
+
+def _forwarded_for(head: RequestHead) -> str | None:
+    """Return X-Forwarded-For; an empty one, which is a client that is not known, is none that is missing."""
     values = [line.value.decode("latin-1") for line in head.forwarded if line.name == b"x-forwarded-for"]
-    if not values:
-        return [client.peer]
-    trusted = client.plane.askers.trusted if isinstance(head, AskedHead) else client.plane.trusted
-    return trusted.hops(client.peer, ",".join(values))
-
-
-def is_believed(client: Downstream, head: RequestHead) -> bool:
-    """Tell whether what our peer says of its client counts: it is a trusted proxy, or may ask about this request."""
-    return client.peer_trusted or isinstance(head, AskedHead)
+    return ",".join(values) if values else None
 
 
 def client_address(client: Downstream, head: RequestHead) -> Address | None:
     """Return the client's address as the trusted proxies in front tell it, from the right; None if it is not known."""
+    if isinstance(head, AskedHead) and client.peer is not None:
+        return client.plane.askers.client(client.peer, client.peer_text, _forwarded_for(head)).address
     hops = _hops(client, head)
     return hops[0] if hops else None
 
 
+def client_text(client: Downstream, head: RequestHead) -> str:
+    """Return the same as text, for the access log; nothing where it is not known."""
+    if isinstance(head, AskedHead) and client.peer is not None:
+        return client.plane.askers.client(client.peer, client.peer_text, _forwarded_for(head)).text
+    return str(client_address(client, head) or "") if client.peer_trusted else client.peer_text
+
+
 def scheme(client: Downstream, head: RequestHead) -> str:
     """Return ``http`` or ``https``: the connection's own, unless a trusted proxy says otherwise."""
-    if is_believed(client, head):
+    if client.peer_trusted or isinstance(head, AskedHead):
         values = {line.value.lower() for line in head.forwarded if line.name == b"x-forwarded-proto"}
         if values == {b"https"}:
             return "https"
