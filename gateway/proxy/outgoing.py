@@ -14,10 +14,12 @@ from gateway.sessions.store import Opened
 from gateway.wire import forward
 from gateway.wire.asked import AskedHead, asks
 from gateway.wire.cookies import PickedCookies
-from gateway.wire.grammar import DIGITS, consists_of
+from gateway.wire.grammar import DIGITS, OWS, consists_of
 from gateway.wire.head import RequestHead
 from gateway.wire.target import without_prefix
 
+SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
+"""What proxies write into X-Forwarded-Proto; some tell a WebSocket by its own scheme, as Traefik does."""
 UNKNOWN: Final = "unknown"
 """What stands in X-Forwarded-For for a client without an address, as Squid has it, and RFC 7239 §6.2 in its stead."""
 
@@ -149,12 +151,26 @@ def client_text(client: Downstream, head: RequestHead) -> str:
 def scheme(client: Downstream, head: RequestHead) -> str:
     """Return ``http`` or ``https``: the connection's own, unless a trusted proxy says otherwise."""
     if client.peer_trusted or isinstance(head, AskedHead):
-        values = {line.value.lower() for line in head.forwarded if line.name == b"x-forwarded-proto"}
-        if values == {b"https"}:
-            return "https"
-        if values == {b"http"}:
-            return "http"
+        values = [line.value for line in head.forwarded if line.name == b"x-forwarded-proto"]
+        if values:
+            told = values[0] if len(values) == 1 and values[0].find(b",") < 0 else _outermost(values, client, head)
+            return SCHEMES.get(told.lower(), client.scheme)
     return client.scheme
+
+
+def _outermost(values: list[bytes], client: Downstream, head: RequestHead) -> bytes:
+    """Return of several schemes the one that the outermost trusted proxy wrote, as the client's address is found.
+
+    Each proxy adds one to either list, so they are as long. Where they are not, some proxy adds to one of them only:
+    then the scheme nearest to us counts, unless all are the same.
+    """
+    entries = [entry.strip(OWS).lower() for entry in b",".join(values).split(b",")]
+    told = {SCHEMES.get(entry) for entry in entries}
+    lines = [line.value for line in head.forwarded if line.name == b"x-forwarded-for"]
+    if len(told) > 1 and lines and b",".join(lines).count(b",") == len(entries) - 1:
+        # Who asks about the requests of others need not be a trusted proxy: then theirs is the last.
+        return entries[-max(1, len(_hops(client, head)) - 1)]
+    return entries[-1]
 
 
 def check_loop(head: RequestHead, pseudonym: bytes) -> None:
