@@ -215,7 +215,8 @@ def test_a_refusal_that_a_key_can_change_is_a_warning_once(
 
 def test_cookies_that_are_dropped(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """Their names are in the access log; each is a warning once for its route; a counter counts responses."""
-    odd = b"gateway_session=x; Path=/\r\nSet-Cookie: mine=1\r\nSet-Cookie: =gateway_logins=x\r\nSet-Cookie: gateway_browser=y"
+    ours = (b"gateway_session=x; Path=/", b"mine=1", b"=gateway_logins=x", b"gateway_browser=y")
+    odd = b"\r\nSet-Cookie: ".join(ours)
     upstream.says("/open/cookies", b"HTTP/1.1 200 OK\r\nSet-Cookie: %b\r\nContent-Length: 0\r\n\r\n" % odd)
     for _ in range(2):
         with gateway.connect() as client:
