@@ -48,7 +48,7 @@ test: $(STAMP) $(PROVIDER) ## the tests; PYTEST_ARGS="-k name" picks some
 # Of tests in the same process those that put nothing of their own into compiled classes; and the program from outside.
 COMPILED_TESTS := tests/compiled/test_*.py tests/core tests/wire \
 	$(addprefix tests/sessions/test_,cookie_store.py opened.py payload.py recent.py redis_store.py revocations.py seal.py sqlite_store.py) \
-	$(addprefix tests/e2e/test_,attack_cases.py hostile_upstreams.py http.py http_bodies.py websocket.py)
+	$(addprefix tests/e2e/test_,attack_cases.py forward_auth.py forward_auth_kept.py hostile_upstreams.py http.py http_bodies.py websocket.py)
 
 test-compiled: compile $(PROVIDER) ## the tests of the way of a request, as `make compile` makes it
 	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) PYTHONSAFEPATH=1 $(BIN)/python -m pytest $(if $(NO_SKIPS),-p tests.no_skips) \

@@ -40,19 +40,20 @@ LAYERS = (
     Layer("core", "errors", ""),
     Layer("wire", "errors, core", ""),
     Layer("database", "errors", ""),
-    Layer("sessions", "errors, core, database", "cryptography in seal.py, hiredis in redis_wire.py"),
-    Layer("login", "errors, core, database", "cryptography, aiohttp, joserfc"),
-    Layer("proxy", "errors, core, wire, sessions", ""),
+    Layer("sessions", "errors, core, database, tls", "cryptography in seal.py, hiredis in redis_wire.py"),
+    Layer("login", "errors, core, database, tls", "cryptography, aiohttp, joserfc"),
+    Layer("proxy", "errors, core, wire, sessions, tls", ""),
     Layer(
         "control", "errors, core, sessions, login", "aiohttp, aiohttp_session, jinja2, markupsafe, prometheus_client"
     ),
-    Layer("settings", "errors, core", "yaml, pydantic, pydantic_core"),
+    Layer("settings", "errors, core, tls", "yaml, pydantic, pydantic_core"),
     Layer("signing", "errors, core, sessions", "cryptography"),
     Layer("listening", "errors, settings", ""),
     Layer("logs", "errors, core, proxy", ""),
     Layer("demo", EVERYTHING, EVERYTHING),
     Layer("cli", EVERYTHING, EVERYTHING),
     Layer("early_signals", "", ""),
+    Layer("tls", "", ""),
     # The composition root.
     *(Layer(name, EVERYTHING, EVERYTHING) for name in ROOT_MODULES),
 )

@@ -279,9 +279,7 @@ class Answering:
         plane.access_log.write(
             access_line(
                 plane.clock.stamp(plane.wall_clock()),
-                str(outgoing.client_address(client, head) or "")
-                if outgoing.is_believed(client, head)
-                else client.peer_text,
+                outgoing.client_text(client, head),
                 head.method,
                 head.host,
                 head.path,

@@ -363,13 +363,10 @@ class Exchange(Answering):
 
     def _watch(self, plan: RoutePlan, rule: Rule, *, ends_when_idle: bool) -> None:
         """Let the sweep end what stays open once its session is over, or may have it no more."""
-        client, opened = self.client, self.opened
+        client, head, opened, grace = self.client, self.head, self.opened, plan.route.store_grace
         if opened is not None:
-            address = outgoing.client_address(client, self.head) if rule.allow.networks else None
-            grace = plan.route.store_grace
-            client.watched = Watched(
-                opened, self.presented, grace, rule, self.head.method, address, ends_when_idle=ends_when_idle
-            )
+            address = outgoing.client_address(client, head) if rule.allow.networks else None
+            client.watched = Watched(opened, self.presented, grace, rule, head.method, address, ends_when_idle)
 
     async def _tunnel(self, plan: RoutePlan, rule: Rule, upstream: UpstreamConn, answer: AnswerHead) -> bool:
         """Join the two connections until one closes. Raises UpstreamError for a 101 that must not be."""

@@ -20,7 +20,19 @@ from gateway.wire.websocket import origin_allowed
 
 MAX_WARNINGS: Final = 16
 """Peers that the log names; beyond, it has said what is to be done."""
+MAX_CLIENTS: Final = 1024
+MAX_KEY: Final = 256
 PASSED: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+
+
+class Told:
+    """A client as the proxies in front tell it."""
+
+    __slots__ = ("address", "text")
+
+    def __init__(self, address: Address | None) -> None:
+        self.address = address
+        self.text = str(address or "")
 
 
 class Askers:
@@ -29,14 +41,27 @@ class Askers:
     def __init__(self, networks: TrustedProxies, trusted: TrustedProxies, log: logging.Logger) -> None:
         """``networks`` is empty where forward auth is not configured; ``trusted`` are the proxies in front."""
         self._networks = networks
-        self.trusted = TrustedProxies((*networks.networks, *trusted.networks))
-        """Whose X-Forwarded-For is believed in a request that asks."""
+        self._trusted = TrustedProxies((*networks.networks, *trusted.networks))
+        self._clients: dict[str, Told] = {}
         self._log = log
         self._named: set[str] = set()
 
     def may_ask(self, peer: Address | None) -> bool:
         """Tell whether a peer may ask; nobody without an address may, as by a unix socket."""
         return self._networks.trusts(peer)
+
+    def client(self, peer: Address, peer_text: str, forwarded_for: str | None) -> Told:
+        """Return whom a request that asks is about, by X-Forwarded-For. Remembered: to read an address takes 20 µs."""
+        key = peer_text if forwarded_for is None else f"{peer_text} {forwarded_for}"
+        told = self._clients.get(key)
+        if told is None:
+            hops = [peer] if forwarded_for is None else self._trusted.hops(peer, forwarded_for)
+            told = Told(hops[0])
+            if len(self._clients) >= MAX_CLIENTS:
+                self._clients.clear()
+            if len(key) <= MAX_KEY:
+                self._clients[key] = told
+        return told
 
     def turn_away(self, peer: str) -> None:
         """Say in the log, once for each peer, why it gets 404, and what would let it ask."""

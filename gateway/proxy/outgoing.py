@@ -14,10 +14,12 @@ from gateway.sessions.store import Opened
 from gateway.wire import forward
 from gateway.wire.asked import AskedHead, asks
 from gateway.wire.cookies import PickedCookies
-from gateway.wire.grammar import DIGITS, consists_of
+from gateway.wire.grammar import DIGITS, OWS, consists_of
 from gateway.wire.head import RequestHead
 from gateway.wire.target import without_prefix
 
+SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
+"""What proxies write into X-Forwarded-Proto; some tell a WebSocket by its own scheme, as Traefik does."""
 UNKNOWN: Final = "unknown"
 """What stands in X-Forwarded-For for a client without an address, as Squid has it, and RFC 7239 §6.2 in its stead."""
 
@@ -119,35 +121,56 @@ def _for_control(client: Downstream, head: RequestHead, opened: Opened | None) -
 
 def _hops(client: Downstream, head: RequestHead) -> list[Address | None]:
     """Return the believed addresses from the client, None if not known, to our peer; nothing for a unix socket."""
-    if client.peer is None or not is_believed(client, head):
+    if client.peer is None or not client.peer_trusted:
         return [client.peer] if client.peer else []
+    told = _forwarded_for(head)
+    return [client.peer] if told is None else client.plane.trusted.hops(client.peer, told)
+
+
+def _forwarded_for(head: RequestHead) -> str | None:
+    """Return X-Forwarded-For; an empty one, which is a client that is not known, is none that is missing."""
     values = [line.value.decode("latin-1") for line in head.forwarded if line.name == b"x-forwarded-for"]
-    if not values:
-        return [client.peer]
-    trusted = client.plane.askers.trusted if isinstance(head, AskedHead) else client.plane.trusted
-    return trusted.hops(client.peer, ",".join(values))
-
-
-def is_believed(client: Downstream, head: RequestHead) -> bool:
-    """Tell whether what our peer says of its client counts: it is a trusted proxy, or may ask about this request."""
-    return client.peer_trusted or isinstance(head, AskedHead)
+    return ",".join(values) if values else None
 
 
 def client_address(client: Downstream, head: RequestHead) -> Address | None:
     """Return the client's address as the trusted proxies in front tell it, from the right; None if it is not known."""
+    if isinstance(head, AskedHead) and client.peer is not None:
+        return client.plane.askers.client(client.peer, client.peer_text, _forwarded_for(head)).address
     hops = _hops(client, head)
     return hops[0] if hops else None
 
 
+def client_text(client: Downstream, head: RequestHead) -> str:
+    """Return the same as text, for the access log; nothing where it is not known."""
+    if isinstance(head, AskedHead) and client.peer is not None:
+        return client.plane.askers.client(client.peer, client.peer_text, _forwarded_for(head)).text
+    return str(client_address(client, head) or "") if client.peer_trusted else client.peer_text
+
+
 def scheme(client: Downstream, head: RequestHead) -> str:
     """Return ``http`` or ``https``: the connection's own, unless a trusted proxy says otherwise."""
-    if is_believed(client, head):
-        values = {line.value.lower() for line in head.forwarded if line.name == b"x-forwarded-proto"}
-        if values == {b"https"}:
-            return "https"
-        if values == {b"http"}:
-            return "http"
+    if client.peer_trusted or isinstance(head, AskedHead):
+        values = [line.value for line in head.forwarded if line.name == b"x-forwarded-proto"]
+        if values:
+            told = values[0] if len(values) == 1 and values[0].find(b",") < 0 else _outermost(values, client, head)
+            return SCHEMES.get(told.lower(), client.scheme)
     return client.scheme
+
+
+def _outermost(values: list[bytes], client: Downstream, head: RequestHead) -> bytes:
+    """Return of several schemes the one that the outermost trusted proxy wrote, as the client's address is found.
+
+    Each proxy adds one to either list, so they are as long. Where they are not, some proxy adds to one of them only:
+    then the scheme nearest to us counts, unless all are the same.
+    """
+    entries = [entry.strip(OWS).lower() for entry in b",".join(values).split(b",")]
+    told = {SCHEMES.get(entry) for entry in entries}
+    lines = [line.value for line in head.forwarded if line.name == b"x-forwarded-for"]
+    if len(told) > 1 and lines and b",".join(lines).count(b",") == len(entries) - 1:
+        # Who asks about the requests of others need not be a trusted proxy: then theirs is the last.
+        return entries[-max(1, len(_hops(client, head)) - 1)]
+    return entries[-1]
 
 
 def check_loop(head: RequestHead, pseudonym: bytes) -> None:

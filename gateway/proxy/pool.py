@@ -14,6 +14,7 @@ from gateway.core.limits import Limits
 from gateway.core.upstream import UpstreamAddress
 from gateway.errors import UpstreamError
 from gateway.proxy.upstream_conn import UpstreamConn
+from gateway.tls import client_context
 from gateway.wire.head import AnswerParser
 
 EVER: Final = float("-inf")
@@ -213,8 +214,7 @@ class UpstreamPools:
 def tls_context(address: UpstreamAddress) -> ssl.SSLContext:
     """Return the context for an https upstream. Raises OSError or ssl.SSLError for unusable files."""
     tls = address.tls
-    context = ssl.create_default_context(cafile=tls.ca if tls else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = client_context(tls.ca if tls else None)
     if tls and tls.certificate:
         context.load_cert_chain(tls.certificate, tls.key)
     return context

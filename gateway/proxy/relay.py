@@ -22,7 +22,7 @@ def answer_body(answer: AnswerHead, framing: AnswerFraming) -> Body:
     if not framing.body_follows:
         return LengthBody(0)
     if answer.chunked:
-        return ChunkedBody()
+        return ChunkedBody(of_response=True)
     if answer.content_length is not None:
         return LengthBody(answer.content_length)
     return UntilClose()

@@ -35,7 +35,6 @@ class Watched:
         rule: Rule,
         method: str,
         address: Address | None,
-        *,
         ends_when_idle: bool,
     ) -> None:
         self.opened = opened

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.core.redis_address import RedisAddress, RedisTimes
 from gateway.sessions.redis_link import NotSent, Pace
 from gateway.sessions.redis_wire import Connection, Disconnected, Greeting, Node, NotPrimary, ReplyError, connect
+from gateway.tls import client_context
 
 SLOTS = 16384
 _FAILURES = (OSError, ReplyError, Disconnected, NotPrimary)
@@ -28,8 +29,7 @@ def tls_context(address: RedisAddress) -> ssl.SSLContext | None:
     """Return how to speak TLS to the servers, or None. Raises OSError or ssl.SSLError for unusable files."""
     if not address.tls:
         return None
-    context = ssl.create_default_context(cafile=address.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = client_context(address.ca)
     if address.certificate and address.key:
         # An encrypted key gets no password, for without a terminal nobody could type one.
         context.load_cert_chain(address.certificate, address.key, password=lambda: "")

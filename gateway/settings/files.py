@@ -14,6 +14,7 @@ from gateway.settings.addresses import ListenAddress
 from gateway.settings.reading import read_file
 from gateway.settings.settings import Settings
 from gateway.settings.users import load_users
+from gateway.tls import client_context
 
 MAX_PEM_BYTES = 4 * 1024 * 1024
 MAX_SOCKET_PATH = 107
@@ -133,7 +134,7 @@ def _providers(settings: Settings) -> list[Problem]:
 
 def _authorities(settings: Settings, key: str, file: str) -> list[Problem]:
     try:
-        ssl.create_default_context(cafile=file)
+        client_context(file)
     except (ssl.SSLError, OSError):
         return [_problem(settings, key, f"{file} holds no usable certificate (PEM)")]
     return []

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.core.own_pages import VERIFY_PATH
 from gateway.wire.grammar import BadSyntax
-from gateway.wire.head import RequestHead, parse_method, read_target
+from gateway.wire.head import METHODS, RequestHead, parse_method, read_target
 from gateway.wire.headers import HostLine
 
 VERIFY: Final = VERIFY_PATH.encode("ascii")
@@ -72,9 +72,7 @@ class AskedHead(RequestHead):
             self.redirects = True
         else:
             self.redirects = b"redirect=1" in rest[1:].split(b"&")
-            self._read_host(self._told(b"x-forwarded-host"))
-            self._read_method(self._told(b"x-forwarded-method"))
-            target = self._told(b"x-forwarded-uri")
+            target = self._read_told()
         if len(target) > max_target:
             raise BadSyntax("a target over the limit", 414)
         if not target.startswith(b"/"):
@@ -82,18 +80,29 @@ class AskedHead(RequestHead):
         self.target = target
         read_target(self)
 
-    def _told(self, name: bytes) -> bytes:
-        """Return the one value of an ``X-Forwarded-*``; two would be the proxy's own and its client's."""
-        values = [line.value for line in self.forwarded if line.name == name]
-        if len(values) != 1 or not values[0]:
-            raise BadSyntax("X-Forwarded-Method, -Host or -Uri of the request to verify missing, or there twice")
-        return values[0]
+    def _read_told(self) -> bytes:
+        """Take over method and host of the header form, and return the target.
 
-    def _read_method(self, value: bytes) -> None:
-        self.method = parse_method(value)
+        Each has to be there once: two would be the proxy's own and its client's.
+        """
+        host = method = target = b""
+        count = 0
+        for line in self.forwarded:
+            name = line.name
+            if name == b"x-forwarded-host":
+                host = line.value
+            elif name == b"x-forwarded-method":
+                method = line.value
+            elif name == b"x-forwarded-uri":
+                target = line.value
+            else:
+                continue
+            count += 1
+        if count != 3 or not (host and method and target):
+            raise BadSyntax("X-Forwarded-Method, -Host or -Uri of the request to verify missing, or there twice")
+        self.host_value = None
+        HostLine(b"host", host).apply(self)
+        self.method = METHODS.get(method) or parse_method(method)
         if self.method in NEVER_SERVED:
             raise BadSyntax("a method to be verified that is served nowhere", 403)
-
-    def _read_host(self, value: bytes) -> None:
-        self.host_value = None
-        HostLine(b"host", value).apply(self)
+        return target

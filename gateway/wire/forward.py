@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.core.header_name import normalised
 from gateway.wire.cookies import CookiePicker
-from gateway.wire.grammar import BadSyntax
+from gateway.wire.grammar import OWS, BadSyntax
 from gateway.wire.head import AnswerHead, RequestHead
 
 BODILESS: Final = frozenset({204, 205, 304})
@@ -126,20 +126,23 @@ def informational_head(answer: AnswerHead) -> bytes:
 
 
 def foreign_cookies(answer: AnswerHead, picker: CookiePicker) -> tuple[bytes, ...]:
-    """Return the cookies an upstream may set: all but the gateway's own, in any case of their prefix."""
-    kept = []
-    for value in answer.set_cookies:
-        name, equals, _ = value.partition(b";")[0].partition(b"=")
-        # One without a name comes back as its value alone, which may read "session=…" (RFC 6265bis §5.6).
-        if equals and (name := name.strip(b" \t")) and not picker.claims(name):
-            kept.append(value)
-    return tuple(kept)
+    """Return the cookies an upstream may set: all but the gateway's own."""
+    return tuple([value for value in answer.set_cookies if not picker.claims(name_sent_back(value))])
+
+
+def name_sent_back(set_cookie: bytes) -> bytes:
+    """Return the name under which a server will see a cookie.
+
+    One without a name comes back as its value alone, which may read "gateway_session=…" (RFC 6265bis §5.6).
+    """
+    name, equals, value = set_cookie.partition(b";")[0].partition(b"=")
+    name = name.strip(OWS)
+    return value.partition(b"=")[0].strip(OWS) if equals and not name else name
 
 
 def dropped_names(answer: AnswerHead, kept: tuple[bytes, ...]) -> list[bytes]:
-    """Return the names of the cookies that `foreign_cookies` left out, empty for one without a name."""
-    pairs = [value.partition(b";")[0].partition(b"=") for value in answer.set_cookies if value not in kept]
-    return [name.strip(b" \t") if equals else b"" for name, equals, _ in pairs]
+    """Return the names of the cookies that `foreign_cookies` left out."""
+    return [name_sent_back(value) for value in answer.set_cookies if value not in kept]
 
 
 def add_header_rules(

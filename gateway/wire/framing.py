@@ -45,10 +45,12 @@ class LengthBody:
 class ChunkedBody:
     """A decoder of the chunked coding. Strict: CRLF only, plain hexadecimal sizes, bounded lines."""
 
-    __slots__ = ("_in_trailers", "_partial", "_remaining", "_trailer_bytes", "_trailers", "done")
+    __slots__ = ("_in_trailers", "_of_response", "_partial", "_remaining", "_trailer_bytes", "_trailers", "done")
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_response: bool = False) -> None:
         self.done = False
+        self._of_response = of_response
+        """Whether fields among the trailers may have white space before their colon (RFC 9112 §5.1)."""
         self._partial = b""
         # Bytes of the current chunk still to come, its CRLF included; 0 between chunks.
         self._remaining = 0
@@ -127,6 +129,8 @@ class ChunkedBody:
         if self._trailers > MAX_TRAILERS or self._trailer_bytes > MAX_TRAILER_BYTES:
             raise BadSyntax("trailers over the limit", 431, BAD_FRAMING)
         name, colon, value = line.partition(b":")
+        if self._of_response:
+            name = name.rstrip(b" \t")
         if not colon or not is_token(name) or not consists_of(value, FIELD_VALUE):
             raise BadSyntax("a trailer that is no field", reason=BAD_FRAMING)
 

@@ -39,6 +39,7 @@ from gateway.wire.headers import (
 )
 from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
 from gateway.wire.message import MessageHead
+from gateway.wire.response_lines import KnownResponseLines, ResponseLengthLine
 from gateway.wire.target import parse_target, simple_path, split_absolute
 
 HTTP_VERSIONS: Final = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
@@ -119,7 +120,7 @@ REQUEST_PREFIXES: Final = (*TRUSTED_PREFIXES, b"x-forwarded-")
 
 ANSWER_LINES: Final[Mapping[bytes, LineType]] = {
     b"connection": ConnectionLine,
-    b"content-length": LengthLine,
+    b"content-length": ResponseLengthLine,
     b"transfer-encoding": TransferEncodingLine,
     b"upgrade": UpgradeLine,
     b"set-cookie": SetCookieLine,
@@ -282,7 +283,7 @@ class AnswerParser:
 
     def __init__(self, limits: Limits, dropped_names: frozenset[bytes]) -> None:
         table = LineTable(ANSWER_LINES, dropped_names, ANSWER_PREFIXES)
-        self._known = KnownLines(table, limits.answer_head, limits.answer_head)
+        self._known = KnownResponseLines(table, limits.answer_head, limits.answer_head)
         self._limits = limits
 
     def parse(self, data: bytes) -> AnswerHead:

@@ -57,6 +57,9 @@ class FailingStore:
     async def replace(self, old: Session | None, new: Session, *, host: str = "") -> Opened:
         return await self.save(new)
 
+    async def keep(self, opened: Opened, seconds: float) -> None:
+        self._fail()
+
     async def supersede(self, old: Opened, new: Session) -> None:
         self._fail()
 

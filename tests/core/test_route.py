@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -255,3 +256,28 @@ def test_one_app_without_rules_has_nothing_to_compare() -> None:
     hosts = Router([route("", "/"), route("wiki.test", "/"), ruled("/", host="a.test")], PUBLIC, CONTROL)
     found = [hosts.host(name) for name in (PUBLIC, "wiki.test")]
     assert [one.caseless is None for one in found if one] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("wiki.example.com", True),
+        (PUBLIC, True),
+        ("x.open.example.com", True),
+        ("a.b.open.example.com", True),
+        ("x.shut.example.com", False),
+        ("x.shut.open.example.com", False),
+        ("open.example.com", False),
+        ("elsewhere.org", False),
+    ],
+)
+def test_which_hosts_get_sessions_from_another(host: str, expected: bool) -> None:
+    """Those that are named, and of a wildcard's those whose own wildcard says so on any of its routes."""
+    routes = [
+        route("wiki.example.com", "/"),
+        route("*.open.example.com", "/"),
+        replace(route("*.open.example.com", "/app"), transfer=True),
+        route("*.shut.example.com", "/"),
+        route("*.shut.open.example.com", "/"),
+    ]
+    assert Router(routes, PUBLIC).transfers(host) is expected

@@ -1,25 +1,21 @@
-"""What the gateway refuses, cuts or drops can be found: in the response, the access log, counters, and in words."""
+"""What the gateway refuses or drops can be found: in the response, the access log, counters, and in words."""
 
 from __future__ import annotations
 
 import re
-import signal
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import StartGateway
-from tests.support.frames import TEXT, encode
+from tests.support.counted import count, logged
 from tests.support.gateway import GatewayProcess, gateway_config, route
 from tests.support.hostile import HostileUpstream
-from tests.support.messages import Answer, Request
+from tests.support.messages import Request
 from tests.support.ports import free_port
 from tests.support.upstream import UpstreamConnection
-from tests.support.users import ALICE, BOB
+from tests.support.users import BOB
 from tests.support.visitor import PAGE, Visitor, logged_in
-from tests.support.waiting import PATIENCE, wait_for
 
 HOST = "Host: localhost\r\n"
 UPGRADE = (
@@ -60,18 +56,6 @@ def gateway(upstream: HostileUpstream, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def bob(gateway: GatewayProcess) -> Visitor:
     return logged_in(gateway, BOB)
-
-
-def count(gateway: GatewayProcess, line: str) -> float:
-    """Return one value of the metrics page; 0 where it is not there."""
-    found = re.search(rf"^{re.escape(line)} (\S+)$", gateway.admin("/metrics"), re.MULTILINE)
-    return float(found[1]) if found else 0.0
-
-
-def logged(gateway: GatewayProcess, answer: Answer) -> dict[str, Any]:
-    """Return the line of a request in the access log."""
-    request_id = answer.get("X-Request-Id")
-    return gateway.wait_for_log(lambda record: record["request_id"] == request_id)
 
 
 def warnings(gateway: GatewayProcess, text: str) -> list[str]:
@@ -231,14 +215,15 @@ def test_a_refusal_that_a_key_can_change_is_a_warning_once(
 
 def test_cookies_that_are_dropped(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """Their names are in the access log; each is a warning once for its route; a counter counts responses."""
-    odd = b"gateway_session=x; Path=/\r\nSet-Cookie: mine=1\r\nSet-Cookie: =nameless\r\nSet-Cookie: gateway_browser=y"
+    ours = (b"gateway_session=x; Path=/", b"mine=1", b"=gateway_logins=x", b"gateway_browser=y")
+    odd = b"\r\nSet-Cookie: ".join(ours)
     upstream.says("/open/cookies", b"HTTP/1.1 200 OK\r\nSet-Cookie: %b\r\nContent-Length: 0\r\n\r\n" % odd)
     for _ in range(2):
         with gateway.connect() as client:
             client.send(f"GET /open/cookies HTTP/1.1\r\n{HOST}\r\n")
             answer = client.answer()
         assert answer.get_all("Set-Cookie") == ["mine=1"]
-        assert logged(gateway, answer)["dropped_cookies"] == ["gateway_session", "", "gateway_browser"]
+        assert logged(gateway, answer)["dropped_cookies"] == ["gateway_session", "gateway_logins", "gateway_browser"]
     assert count(gateway, 'gateway_dropped_total{kind="set_cookie",route="open"}') == 2
     assert len(warnings(gateway, 'route open: the app\'s cookie "gateway_session" was dropped')) == 1
     (line,) = warnings(gateway, '"gateway_browser" was dropped')
@@ -246,7 +231,7 @@ def test_cookies_that_are_dropped(gateway: GatewayProcess, upstream: HostileUpst
 
 
 def test_many_dropped_cookies_are_bounded(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
-    many = b"".join(b"Set-Cookie: =%d\r\n" % index for index in range(100))
+    many = b"".join(b"Set-Cookie: gateway_handover_1_%08x=y\r\n" % index for index in range(100))
     upstream.says("/open/many", b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % many)
     with gateway.connect() as client:
         client.send(f"GET /open/many HTTP/1.1\r\n{HOST}\r\n")
@@ -274,161 +259,3 @@ def test_connections_over_the_limit(start_gateway: StartGateway, upstream: Hosti
     record = logged(small, answer)
     assert (record["client"], record["reason"]) == ("127.0.0.1", "too_many_connections")
     assert len(warnings(small, "raise limits.connections")) == 1
-
-
-# --- what is ended under way
-
-
-async def dribble(connection: UpstreamConnection, request: Request) -> None:
-    """Answer with a head and a first piece, and no more."""
-    kind = b"text/event-stream" if request.target.endswith("events") else b"text/plain"
-    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: 100000000\r\n\r\nx" % kind)
-    await connection.until_closed()
-
-
-async def flood(connection: UpstreamConnection, request: Request) -> None:
-    """Answer with more than a client takes."""
-    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-    while not connection.ended:
-        await connection.send(b"x" * 65536)
-
-
-async def open_socket(connection: UpstreamConnection, request: Request) -> None:
-    await connection.upgrade(request)
-    await connection.until_closed()
-
-
-Start = Callable[..., tuple[GatewayProcess, Visitor]]
-
-
-@pytest.fixture
-def cutting(start_gateway: StartGateway) -> Iterator[Start]:
-    """Start a gateway with some settings, an app that never ends what it begins, and alice."""
-    with HostileUpstream() as server:
-        for path in ("/app/rest", "/app/events"):
-            server.on(path, dribble)
-        server.on("/app/flood", flood)
-        server.on("/app/socket", open_socket)
-
-        def start(**more: Any) -> tuple[GatewayProcess, Visitor]:
-            running = start_gateway(gateway_config(route("app", "/app", server.url), **more))
-            return running, logged_in(running, ALICE)
-
-        yield start
-
-
-def cut(gateway: GatewayProcess, visitor: Visitor, path: str, do: Callable[[], object], fields: str = "") -> None:
-    """Open a response that does not end by itself, do something, and wait until the gateway has ended it."""
-    with gateway.connect(receive_buffer=4096 if path.endswith("flood") else 0) as client:
-        client.send(f"GET {path} HTTP/1.1\r\n{HOST}Cookie: {visitor.cookie_header()}\r\n{fields}\r\n")
-        client.head()
-        do()
-        gateway.wait_for_log(lambda record: record["path"] == path)
-
-
-def assert_cut(gateway: GatewayProcess, path: str, cut_by: str, key: str = "") -> None:
-    """The log says why it was, and blames neither client nor app; a warning names the key, if there is one."""
-    record = gateway.wait_for_log(lambda found: found["path"] == path)
-    assert record["cut_by"] == cut_by
-    assert record.get("error") not in ("client_gone", "upstream_aborted")
-    assert count(gateway, f'gateway_cut_total{{reason="{cut_by}"}}') == 1
-    if key:
-        (line,) = [line for line in gateway.stderr if "route app: " in line and key in line]
-        assert '"level": "warning"' in line
-
-
-def nothing() -> None:
-    """Wait for time to do it."""
-
-
-@pytest.mark.parametrize("path", ["/app/rest", "/app/events"])
-def test_cut_by_a_logout(cutting: Start, path: str) -> None:
-    gateway, alice = cutting()
-    cut(gateway, alice, path, alice.logout)
-    assert_cut(gateway, path, "session_revoked")
-
-
-def test_websocket_ended_by_a_logout(cutting: Start) -> None:
-    gateway, alice = cutting()
-    origin = f"Origin: http://localhost\r\n{UPGRADE}"
-    cut(gateway, alice, "/app/socket", alice.logout, origin)
-    assert_cut(gateway, "/app/socket", "session_revoked")
-
-
-def test_cut_by_idleness_and_by_the_end(cutting: Start) -> None:
-    """A stream of a session that nobody uses; and of one that has reached its end."""
-    gateway, alice = cutting(session={**gateway_config()["session"], "idle": "3s", "lifetime": "1h"})
-    cut(gateway, alice, "/app/events", nothing)
-    assert_cut(gateway, "/app/events", "idle")
-    gateway, alice = cutting(session={**gateway_config()["session"], "idle": "3s", "lifetime": "3s"})
-    cut(gateway, alice, "/app/rest", nothing)
-    assert_cut(gateway, "/app/rest", "session_expired")
-
-
-def test_cut_by_an_app_that_sends_no_more(cutting: Start) -> None:
-    gateway, alice = cutting(limits={"answer_idle_time": "1s"})
-    cut(gateway, alice, "/app/rest", nothing)
-    assert_cut(gateway, "/app/rest", "response_idle", "limits.answer_idle_time")
-
-
-def test_cut_by_a_client_that_takes_no_more(cutting: Start) -> None:
-    gateway, alice = cutting(limits={"write_stall_time": "1s"})
-    cut(gateway, alice, "/app/flood", nothing)
-    assert_cut(gateway, "/app/flood", "write_stall", "limits.write_stall_time")
-
-
-def test_websocket_on_which_nothing_moves(cutting: Start) -> None:
-    gateway, alice = cutting(limits={"stream_idle_time": "1s"})
-    cut(gateway, alice, "/app/socket", nothing, f"Origin: http://localhost\r\n{UPGRADE}")
-    assert_cut(gateway, "/app/socket", "stream_idle", "limits.stream_idle_time")
-
-
-@pytest.mark.parametrize("kind", ["idle", "slow", "large", "invalid"])
-def test_uploads_that_are_cut(cutting: Start, kind: str) -> None:
-    """A response says so too; one warning names the key."""
-    gateway, alice = cutting(limits={"body_idle_time": "1s", "body_rate_time": "1s", "body": 2000})
-    cookie = f"Cookie: {alice.cookie_header()}\r\n"
-    bodies = {"large": f"{2001:x}\r\n{'x' * 2001}\r\n", "invalid": "zz\r\n"}
-    status, reason, cut_by, key = {
-        "large": (413, "body_too_large", "upload_too_large", "routes[].max_body"),
-        "invalid": (400, "bad_framing", "upload_invalid", ""),
-    }.get(kind, (408, "too_slow", "upload_slow", "limits.body_rate"))
-    with gateway.connect() as client:
-        client.send(f"POST /app/up HTTP/1.1\r\n{HOST}{cookie}Transfer-Encoding: chunked\r\n\r\n")
-        client.send(bodies.get(kind, "1\r\n"))
-        if kind == "slow":
-            client.send("x\r\n")
-            for _ in range(6):
-                time.sleep(0.2)
-                client.send("1\r\nx\r\n")
-        answer = client.answer()
-    assert (answer.status, answer.get("X-Gateway-Reason")) == (status, reason)
-    assert logged(gateway, answer)["reason"] == reason
-    assert_cut(gateway, "/app/up", cut_by, key)
-
-
-def test_a_client_that_left_is_still_said_to_have_left(cutting: Start) -> None:
-    """Nothing is cut by us where the client closes."""
-    gateway, alice = cutting()
-    with gateway.connect() as client:
-        client.send(f"GET /app/rest HTTP/1.1\r\n{HOST}Cookie: {alice.cookie_header()}\r\n\r\n")
-        client.head()
-        client.abort()
-    record = gateway.wait_for_log(lambda found: found["path"] == "/app/rest")
-    assert (record["error"], record.get("cut_by")) == ("client_gone", None)
-
-
-def test_cut_by_the_stop(cutting: Start) -> None:
-    """What is still open when the time to stop is over is ended by us, WebSockets too."""
-    gateway, alice = cutting(limits={"drain_time": "1s", "tunnel_drain_time": "1s"})
-    with gateway.connect() as download, gateway.connect() as socket:
-        cookie = f"Cookie: {alice.cookie_header()}\r\n"
-        download.send(f"GET /app/rest HTTP/1.1\r\n{HOST}{cookie}\r\n")
-        download.head()
-        socket.send(f"GET /app/socket HTTP/1.1\r\n{HOST}{cookie}Origin: http://localhost\r\n{UPGRADE}\r\n")
-        socket.head()
-        socket.send(encode(TEXT, b"x", masked=True))
-        gateway.signal(signal.SIGTERM)
-        assert gateway.wait(PATIENCE) == 0
-    wait_for(lambda: len([r for r in gateway.access_log() if r.get("cut_by") == "shutdown"]) == 2, what="both lines")
-    assert not [record for record in gateway.access_log() if record.get("error") == "client_gone"]

@@ -140,3 +140,13 @@ def test_what_the_refusal_says(gateway: GatewayProcess, app: RecorderUpstream) -
         client.send("GET /sw.js?/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = client.answer()
     assert (answer.status, answer.get("Service-Worker-Allowed"), answer.get("Vary")) == (200, None, "Service-Worker")
+
+
+def test_forward_auth_refuses_such_a_script_too(start_gateway: StartGateway, app: RecorderUpstream) -> None:
+    """Where another proxy serves the host of public_url, it is told so."""
+    own = start_gateway(gateway_config(route("root", "/", app.url, public=True), forward_auth={"from": ["127.0.0.1"]}))
+    for target, status, reason in (("/sw.js", 403, "service_worker"), ("/dir/sw.js", 200, None)):
+        with own.connect() as client:
+            client.send(f"GET /_gateway/verify{target} HTTP/1.1\r\nHost: localhost\r\nService-Worker: script\r\n\r\n")
+            answer = client.answer()
+        assert (answer.status, answer.get("X-Gateway-Reason")) == (status, reason)

@@ -77,6 +77,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             "session": session,
             "programs": programs,
             "trusted_proxies": trusted,
+            "forward_auth": {"from": trusted},
             "routes": routes(app.url),
         }
         gateway = start_with_providers(start, app, entry, workers=2, **more)
@@ -179,7 +180,7 @@ def test_forward_auth_says_so_too(stage: Stage) -> None:
     host = f"localhost:{stage.gateway.port}"
     asked = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": host, "X-Forwarded-Proto": "http"}
     answer = visitor.get("/_gateway/verify", {**asked, "X-Forwarded-Uri": "/pay/june?x=1"})
-    assert (answer.status, answer.get("Location")) == (401, f"http://{host}{SENT}")
+    assert (answer.status, answer.get("X-Gateway-Login")) == (401, f"http://{host}{SENT}")
     assert visitor.get("/_gateway/verify", {**asked, "X-Forwarded-Uri": "/pay/open"}).status == 200
 
 

@@ -115,7 +115,7 @@ NONSENSE = [
     b"HTTP/1.1 200 OK\nA: b\r\nC: d\n\n",
     b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\n",
-    b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
     b"HTTP/1.1 999 X\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nA: " + b"x" * 2001,
 ]

@@ -310,10 +310,10 @@ def test_a_wildcard_on_which_nobody_can_log_in_is_a_warning() -> None:
     """It has a login page of its own, which needs local users, unless sessions get there."""
     providers = "\nlogin: {oidc: [{id: sso, issuer: 'https://sso.example.com', client_id: x, client_secret: y}]}"
     for login, keys, host, expected in (
-        (providers, "", "*.a.com", ["routes[0].host"]),
-        (LOGIN, "", "*.a.com", []),
-        (providers, "", "b.a.com", []),
-        (providers, ", transfer: true", "*.a.com", ["routes[0].transfer"]),
+        (providers, "", "*.b.com", ["routes[0].host"]),
+        (LOGIN, "", "*.b.com", []),
+        (providers, "", "c.b.com", []),
+        (providers, ", transfer: true", "*.b.com", ["routes[0].transfer"]),
     ):
         text = HTTPS.replace("example.com", "a.com") + login
         text += f"\nroutes: [{{name: a, host: '{host}', upstream: http://a, allow: {{groups: [x]}}{keys}}}]"

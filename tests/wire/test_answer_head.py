@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import pytest
@@ -30,12 +31,23 @@ BAD = [
     "HTTP/1.1  200 OK", "HTTP/1.1\t200 OK", "HTTP/1.1 200\tOK", "HTTP/1.1 +20 OK", "HTTP/1.1 2 0 OK",
     "HTTP/1.1 \xb2\xb2\xb2 OK",
     "HTTP/2.0 200 OK", "HTTP/1.2 200 OK", "http/1.1 200 OK", "ICY 200 OK", " HTTP/1.1 200 OK", "<html>",
-    "HTTP/1.1 200 OK\r\nX : a", "HTTP/1.1 200 OK\r\nX: a\r\n b", "HTTP/1.1 200 OK\r\nX: \x00",
+    "HTTP/1.1 200 OK\r\n : a", "HTTP/1.1 200 OK\r\n X: a", "HTTP/1.1 200 OK\r\n\tX : a", "HTTP/1.1 200 OK\r\nX\x0b: a",
+    "HTTP/1.1 200 OK\r\nX Y: a", "HTTP/1.1 200 OK\r\nX Y : a", "HTTP/1.1 200 OK\r\nX ", "HTTP/1.1 200 OK\r\nX: a\r\n b",
+    "HTTP/1.1 200 OK\r\nX: a\r\n b: c", "HTTP/1.1 200 OK\r\nX: a\r\n b : c",
+    "HTTP/1.1 200 OK\r\nContent-Length : 5\r\nContent-Length: 6",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding : chunked",
+    "HTTP/1.1 200 OK\r\nContent-Length\t: 5\r\nTransfer-Encoding: chunked",
+    "HTTP/1.0 200 OK\r\nTransfer-Encoding : chunked",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding : gzip, chunked",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5,", "HTTP/1.1 200 OK\r\nContent-Length: ,5",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5,,5", "HTTP/1.1 200 OK\r\nContent-Length: 5 5",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5, 6", "HTTP/1.1 200 OK\r\nContent-Length: 5, +5",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 6",
+    "HTTP/1.1 200 OK\r\nX: \x00",
     "HTTP/1.1 200 OK\r\nX: \x01",
     "HTTP/1.1 200 OK\r\nX: a\rb", "HTTP/1.1 200 OK\r\nX: a\nb", "HTTP/1.1 200 OK\r\nX",
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
-    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
-    "HTTP/1.1 200 OK\r\nContent-Length: 5, 5", "HTTP/1.1 200 OK\r\nContent-Length: -5",
+    "HTTP/1.1 200 OK\r\nContent-Length: -5",
     "HTTP/1.1 200 OK\r\nContent-Length:",
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
     "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
@@ -81,3 +93,29 @@ def test_what_an_answer_says() -> None:
     assert head.set_cookies == (b"a=b, c", b"d=e")
     assert (head.has_date, head.content_type, head.content_length) == (True, b"text/html", 5)
     assert not head.keeps_alive()
+
+
+@pytest.mark.parametrize("space", [" ", "\t", " \t  "])
+def test_white_space_before_a_colon_is_removed_before_anything_is_judged(space: str) -> None:
+    """Every field is the one that it is without it: those with a meaning, those that are dropped, and all others."""
+    text = (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\nServer: x\r\nX-Accel-Redirect: /x\r\n"
+        "Remote_User: eve\r\nDate: today\r\nContent-Type: text/html\r\nETag:  x : y \r\nConnection: close, x-hop\r\n"
+        "X-Hop: 1\r\nUpgrade: h2c"
+    )
+    parser = AnswerParser(LIMITS, frozenset({b"remote-user"}))
+    plain = parser.parse(text.encode())
+    for _ in range(2):
+        spaced = parser.parse(re.sub(r"(?<=\n)([^:]+):", rf"\1{space}:", text).encode())
+        assert (
+            spaced.kept_lines() == plain.kept_lines() == [b"date: today", b"content-type: text/html", b"ETag:  x : y "]
+        )
+        for name in ("set_cookies", "content_length", "connection", "close", "nominated", "content_type", "upgrade"):
+            assert getattr(spaced, name) == getattr(plain, name)
+        assert (spaced.content_length, spaced.set_cookies, spaced.upgrade) == (5, (b"a=b",), b"h2c")
+
+
+@pytest.mark.parametrize("fields", ["5\r\nContent-Length: 5", "5, 5", "5,5 ,\t5", "5\r\nContent-Length : 5, 5"])
+def test_equal_lengths_are_one(fields: str) -> None:
+    """Repeated or in a list, a number that stays the same is that number (RFC 9112 §6.3)."""
+    assert parse(f"HTTP/1.1 200 OK\r\nContent-Length: {fields}").content_length == 5

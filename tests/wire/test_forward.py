@@ -169,7 +169,8 @@ OURS = [
     "=__Host-gateway_session=forged", " = __Host-gateway_session=forged", "=__Host-gateway_browser=x",
 ]  # fmt: skip
 THEIRS = [
-    "a=b; Path=/; HttpOnly", "session=x", "Session=x", "a=__Host-gateway_session=x", "a=b, __Host-gateway_session=x",
+    "a=b; Path=/; HttpOnly", "session=x", "=nameless", "nameless",
+    "==__Host-gateway_session=x", "Session=x", "a=__Host-gateway_session=x", "a=b, __Host-gateway_session=x",
     'a="__Host-gateway_session=x; b"', "gateway_session=x", "gateway_session_1=x", "__Host-gateway_session_3=x",
     "__host-gateway_session=x", "__Host-gateway_session_01=x", "__Host-gateway_csrf=x", "gateway_browser=x",
     "__Host-gateway_handover_x=x", "__Host-gateway_handover_66f00d00_0123abcde=x", "__Secure-gateway_session=x",

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from gateway.core.header_name import normalised
 from gateway.wire.framing import ChunkedBody
 from gateway.wire.grammar import OWS, BadSyntax
-from gateway.wire.head import REQUEST_LINES, RequestHead
+from gateway.wire.head import REQUEST_LINES, AnswerParser, RequestHead
 from gateway.wire.headers import ForwardedLine, NotedLine, StrippedLine
 from gateway.wire.identity_headers import TRUSTED_BY_APPS, TRUSTED_PREFIXES
 from gateway.wire.message import HeaderLine
-from tests.wire.feeding import Accepted, outcome, parse, request
+from tests.wire.feeding import LIMITS, Accepted, outcome, parse, request
 from tests.wire.strategies import BROKEN_CHUNKED, BROKEN_REQUESTS, CHUNKED, METHODS, REQUESTS
 
 Field = tuple[bytes, bytes]
@@ -169,3 +169,24 @@ def test_the_second_opinion_is_one() -> None:
     assert_same_reading(parse(head), Llhttp(head))
     with pytest.raises(httptools.HttpParserError):
         Llhttp(request("A : b"))
+
+
+@pytest.mark.parametrize(
+    "fields", ["Content-Length : 5", "Content-Length\t: 5, 5", "Transfer-Encoding : chunked", "A : b"]
+)
+def test_what_a_response_is_once_put_right_llhttp_reads_too(fields: str) -> None:
+    """Without the white space that we remove, llhttp finds the same length, coding and lines."""
+    head = AnswerParser(LIMITS, frozenset()).parse(f"HTTP/1.1 200 OK\r\n{fields}".encode())
+    framing = [b"Transfer-Encoding: chunked"] if head.chunked else []
+    framing += [] if head.content_length is None else [b"Content-Length: %d" % head.content_length]
+    found: list[Field] = []
+
+    class Reader:
+        def on_header(self, name: bytes, value: bytes) -> None:
+            found.append((name, value))
+
+    httptools.HttpResponseParser(Reader()).feed_data(
+        b"\r\n".join([b"HTTP/1.1 200 OK", *head.lines, *framing, b"", b""])
+    )
+    name, _, value = fields.partition(":")
+    assert found == [(name.strip().encode(), value.split(",")[0].strip().encode())]

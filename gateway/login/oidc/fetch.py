@@ -7,7 +7,6 @@ proxies from the environment, no compression, bounded time and size, and JSON on
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from gateway.errors import ProviderDown
+from gateway.tls import client_context
 
 TOTAL_SECONDS = 4.0
 MAX_BYTES = 1024 * 1024
@@ -42,7 +42,7 @@ class ProviderHttp:
 
     def __init__(self, ca: str = "", *, seconds: float = TOTAL_SECONDS, max_bytes: int = MAX_BYTES) -> None:
         """Prepare; ``ca`` is a PEM file of authorities. Raises OSError or ssl.SSLError if it cannot be used."""
-        self._tls = ssl.create_default_context(cafile=ca or None)
+        self._tls = client_context(ca)
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None
