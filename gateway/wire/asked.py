@@ -51,7 +51,7 @@ class AskedHead(RequestHead):
         # Traefik asks without Upgrade. No page can set the key, and no WebSocket opens without it (RFC 6455 §4.1).
         self.websocket = (
             upgrade is not None and (upgrade.find(WEBSOCKET) >= 0 or upgrade.startswith(b"("))
-        ) or asking.get(b"sec-websocket-key") is not None
+        ) or b"sec-websocket-key" in asking.noted
         """Whether it would open a WebSocket."""
         self._has_body = asking.has_body()
         self._by_head = asking.method == "HEAD"

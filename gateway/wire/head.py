@@ -112,6 +112,7 @@ REQUEST_LINES: Final[Mapping[bytes, LineType]] = {
     b"via": NotedLine,
     b"traceparent": NotedLine,
     b"service-worker": NotedLine,
+    b"sec-websocket-key": NotedLine,
 }
 
 REQUEST_PREFIXES: Final = (*TRUSTED_PREFIXES, b"x-forwarded-")

@@ -206,7 +206,8 @@ def test_a_101_sets_the_apps_cookies(site: Site) -> None:
     """An app may set cookies with its 101 as with any answer, but none of the gateway's."""
 
     async def greet(connection: UpstreamConnection, request: Request) -> None:
-        await connection.upgrade(request, b"Set-Cookie: app=1; Path=/\r\nSet-Cookie: session=x\r\nSet-Cookie: b=2\r\n")
+        lines = [b"Set-Cookie: app=1; Path=/", b"Set-Cookie: gateway_session=x", b"Set-Cookie: b=2"]
+        await connection.upgrade(request, b"".join(line + b"\r\n" for line in lines))
         await connection.until_closed()
 
     site.upstream.on("/ws/cookies", greet)
@@ -228,7 +229,7 @@ def test_a_101_renews_the_session(start_gateway: StartGateway, recorder: Recorde
         with handshake(own, visitor, "/ws/open") as client:
             answer = client.answer()
         assert answer.status == 101
-        return any(line.startswith("session=v1.") for line in answer.get_all("Set-Cookie"))
+        return any(line.startswith("gateway_session=v1.") for line in answer.get_all("Set-Cookie"))
 
     wait_for(renewed, what="the renewed session")
 
