@@ -38,6 +38,7 @@ from gateway.shared import Shared
 from gateway.signed_identity import make_keeper, make_mint
 from gateway.signing.keys import Keys
 from gateway.stores import make_handovers, make_once, make_store, make_throttle, make_vault
+from gateway.wire.serving import serving
 from gateway.wire.target import parse_target
 from gateway.workers import WorkerProcess, Workers
 
@@ -197,11 +198,12 @@ class Generation:
             found = parse_target(target.encode("ascii"))
             return TargetPaths(found.path, found.readings, found.encoded_slash)
 
+        router = make_router(settings, control_route(self._socket_path))
         return ControlParts(
             store=self.store,
             session_cookie=settings.session_cookie,
             lifetimes=settings.lifetimes,
-            router=make_router(settings, control_route(self._socket_path)),
+            router=router,
             public_url=settings.public_url,
             login=self.login,
             providers=self.providers,
@@ -212,6 +214,7 @@ class Generation:
             csrf_keys=KeyRing(settings.keys, os.urandom).derive("csrf"),
             identity_headers=headers_for,
             target_paths=paths_of,
+            serves=serving(router),
             handovers=self._handovers,
             logout_tokens=self._logout_tokens,
             logins=shared.logins,

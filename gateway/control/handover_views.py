@@ -57,7 +57,7 @@ async def start_handover(request: web.Request) -> web.Response:
     host, browser = request.query.get("to", ""), request.query.get("browser", "")
     if not site.takes_over(host) or not _BROWSER.fullmatch(browser):
         raise web.HTTPBadRequest
-    next_url = site.kept_next(request, request.query.get("next", ""))
+    next_url = site.kept_next(request, request.query.get("next", ""), host)
     session, asking = await current_session(request), site.asking(request)
     step_up = asking.name if asking is not None else ""
     if not site.is_enough(session, asking):

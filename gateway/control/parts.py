@@ -13,6 +13,7 @@ from gateway.control.once import MemoryOnce, Once
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.metrics import Counters, RunState
+from gateway.core.next_url import Serves
 from gateway.core.route import Route, Router
 from gateway.core.session import Lifetimes, Session
 from gateway.login.method import LoginMethod
@@ -55,6 +56,8 @@ class ControlParts:
     target_paths: Callable[[str], TargetPaths]
     """The decoded path of a request target, first, and every other reading of it that an upstream
     may have. Raises ValueError, or a GatewayError, for one that is to be refused."""
+    serves: Serves
+    """Whether a GET of a target is served on a host: what a login may lead back to."""
     providers: Mapping[str, RedirectLogin] = field(default_factory=dict)
     """Ways to log in elsewhere, by the provider's id, in the order of their buttons. Who made them starts them."""
     pending_keys: KeyRing | None = field(default=None, repr=False)

@@ -42,6 +42,7 @@ from gateway.sessions.sqlite_vault import SqliteTokenVault
 from gateway.sessions.store import SessionStore
 from gateway.wire.cookies import CookiePicker
 from gateway.wire.identity_headers import IdentityHeaders
+from gateway.wire.serving import serving
 from gateway.wire.target import parse_target
 from tests.support.users import EVERYBODY, User
 from tests.support.visitor import PAGE, form_fields
@@ -163,11 +164,12 @@ class ControlSite:
             pool=settings.pool,
         )
         headers = IdentityHeaders([("X-Forwarded-User", "{user}"), ("X-Forwarded-Groups", "{groups}")])
+        router = Router(settings.routes, public_host)
         self.parts = ControlParts(
             store=self.store,
             session_cookie=settings.cookie,
             lifetimes=settings.lifetimes,
-            router=Router(settings.routes, public_host),
+            router=router,
             public_url=settings.public_url,
             login=self.login if settings.local_login else None,
             throttle=MemoryThrottle(self.ticks),
@@ -175,6 +177,7 @@ class ControlSite:
             csrf_keys=(b"c" * 32,),
             identity_headers=lambda session, _: headers.pairs(session.identity),
             target_paths=_target_paths,
+            serves=serving(router),
             providers=settings.providers,
             vault=self.vault,
             pending_keys=KeyRing([b"p" * 32], random=secrets.token_bytes),
