@@ -164,7 +164,7 @@ WORKER_ALLOWED: Final = "service_worker_allowed"
 IDENTITY_HEADER: Final = "identity_header"
 
 DROPS: Final[Mapping[str, str]] = {
-    SET_COOKIE: "responses of which a Set-Cookie was dropped, for its name is one of the gateway's own or it has none",
+    SET_COOKIE: "responses of which a Set-Cookie was dropped, for its name is one of the gateway's own",
     RESPONSE_HEADER: "responses of which a header was dropped that only the gateway may send",
     WORKER_ALLOWED: "responses whose Service-Worker-Allowed was changed or dropped",
     IDENTITY_HEADER: "requests of which a header was dropped that some app takes for an identity or another path",

@@ -76,10 +76,6 @@ class Telling:
 
     def cookie_dropped(self, route: str, name: str) -> None:
         """Warn of a cookie of an app that no browser gets."""
-        if not name:
-            text = "a cookie of the app without a name was dropped, for it could be read as one of the gateway's own"
-            self._once(route, reasons.SET_COOKIE, text)
-            return
         shown = shown_name(name)
         text = (
             f"the app's cookie {shown} was dropped, for it has the name of the gateway's own; set session.cookie.name "
