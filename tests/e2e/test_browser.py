@@ -238,7 +238,7 @@ def test_remember_me(demo: Demo, new_context: OpenContext) -> None:
             page.get_by_role("checkbox").check()
         sign_in(page, "alice", demo.passwords["alice"])
         expect(page.get_by_role("heading", name="Hello alice")).to_be_visible()
-        (cookie,) = [cookie for cookie in context.cookies() if cookie["name"] == "session"]
+        (cookie,) = [cookie for cookie in context.cookies() if cookie["name"] == "gateway_session"]
         assert (cookie["expires"] > time.time() + 29 * 86400) == remember
         assert cookie["httpOnly"]
         assert cookie["sameSite"] == "Lax"

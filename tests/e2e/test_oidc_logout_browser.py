@@ -94,7 +94,7 @@ def test_a_logout_leads_through_the_provider_and_back_and_both_are_over(stage: S
     (context,) = people(chromium, 1)
     page = context.new_page()
     sign_in(page, f"{stage.url}/")
-    (kept,) = [cookie for cookie in context.cookies(stage.url) if cookie["name"] == "session"]
+    (kept,) = [cookie for cookie in context.cookies(stage.url) if cookie["name"] == "gateway_session"]
     page.goto(f"{stage.url}/_gateway/logout")
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(re.compile("^http://127.0.0.1:"))

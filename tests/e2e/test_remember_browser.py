@@ -29,7 +29,7 @@ LIFETIME = 2
 
 def ends(context: BrowserContext, url: str) -> float:
     """Return when the browser forgets the session's cookie, -1 for when it is closed."""
-    (found,) = [cookie["expires"] for cookie in context.cookies(url) if cookie["name"] == "session"]
+    (found,) = [cookie["expires"] for cookie in context.cookies(url) if cookie["name"] == "gateway_session"]
     return found
 
 
@@ -176,7 +176,7 @@ def test_a_refresh_writes_a_cookie_that_lasts_as_long(short: Stage, context: Bro
     page.get_by_role("link", name=BUTTON).click()
     sign_in_there(page)
     expect(page).to_have_url(f"{short.url}/page")
-    (before,) = [cookie for cookie in context.cookies(short.url) if cookie["name"] == "session"]
+    (before,) = [cookie for cookie in context.cookies(short.url) if cookie["name"] == "gateway_session"]
     short.provider.regroup("alice", "wiki")
 
     def is_told() -> bool:
@@ -185,6 +185,6 @@ def test_a_refresh_writes_a_cookie_that_lasts_as_long(short: Stage, context: Bro
 
     wait_for(is_told, what="the new groups")
     page.reload()
-    (after,) = [cookie for cookie in context.cookies(short.url) if cookie["name"] == "session"]
+    (after,) = [cookie for cookie in context.cookies(short.url) if cookie["name"] == "gateway_session"]
     assert after["value"] != before["value"]
     assert after["expires"] == pytest.approx(before["expires"], abs=2)
