@@ -26,7 +26,7 @@ COMMANDS = (
 CONFIG = """\
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
-public_url: https://wiki.example.com
+public_url: https://localhost
 trusted_proxies: [10.0.0.0/8]
 session: {keys: ["${GATEWAY_KEY}"]}
 login: {local: {users: users.yaml}}
@@ -270,7 +270,7 @@ def test_explain_judges_as_the_gateway_does(folder: Path, arguments: list[str], 
         ("/a/%2e%2e/admin", "refused with 400"),
         ("/a%2Fb", "refused with 400: an encoded slash"),
         ("//admin", "refused with 400: read in another way"),
-        ("ftp://wiki.example.com/", "refused with 400: a target that is neither"),
+        ("ftp://localhost/", "refused with 400: a target that is neither"),
         ("nonsense", "refused with 400: a target that is neither"),
         ("https:///x", "refused with 400: a Host that is no host"),
     ],
@@ -285,7 +285,7 @@ def test_explain_tells_a_path_without_a_route(folder: Path) -> None:
     )
     text = re.sub(r"/wiki/wiki", "/wiki", (folder / "config/gateway.yaml").read_text())
     (folder / "config/gateway.yaml").write_text(text)
-    assert explain("GET", "/elsewhere")["verdict"] == ["refused with 404: no route for /elsewhere on wiki.example.com"]
+    assert explain("GET", "/elsewhere")["verdict"] == ["refused with 404: no route for /elsewhere on localhost"]
 
 
 def test_explain_knows_the_gateways_own_pages(folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_traefik() -> None:
     asking = http["middlewares"]["gateway"]["forwardAuth"]
     assert set(asking) <= FORWARD_AUTH
     assert asking["trustForwardHeader"] is False
-    assert asking["authResponseHeaders"] == ["Cookie"]
+    assert asking["authResponseHeaders"] == ["Cookie", "Authorization"]
     expression = re.compile(asking["authResponseHeadersRegex"])
     for name in (*IDENTITY, "X_Forwarded_User", "x.forwarded-groups"):
         assert expression.fullmatch(name)
@@ -67,7 +67,7 @@ def test_ingress_nginx() -> None:
     prefix = "nginx.ingress.kubernetes.io/"
     annotations = wiki["metadata"]["annotations"] | verify["metadata"]["annotations"]
     assert {name.removeprefix(prefix) for name in annotations} <= ANNOTATIONS
-    assert set(annotations[f"{prefix}auth-response-headers"].split(",")) == {"Cookie", *IDENTITY}
+    assert set(annotations[f"{prefix}auth-response-headers"].split(",")) == {"Cookie", "Authorization", *IDENTITY}
     paths = [each["spec"]["rules"][0]["http"]["paths"][0]["path"] for each in (wiki, login, verify)]
     assert paths == ["/", "/_gateway/", "/_gateway/verify"]
 
@@ -78,7 +78,7 @@ def test_envoy_gateway() -> None:
     assert set(asking) <= EXT_AUTH[""]
     assert set(asking["http"]) <= EXT_AUTH["http"]
     assert asking["failOpen"] is False
-    assert set(asking["http"]["headersToBackend"]) == {"cookie", *map(str.lower, IDENTITY)}
+    assert set(asking["http"]["headersToBackend"]) == {"cookie", "authorization", *map(str.lower, IDENTITY)}
     # The list of bare Envoy's block, which is run.
     assert {"cookie", "accept", "origin", "upgrade", "x-forwarded-for", "x-forwarded-proto"} < set(
         asking["headersToExtAuth"]

@@ -13,7 +13,7 @@ import pytest
 
 from bench import forward_auth, upstream
 from bench.contestants import nginx_asking, oauth2_proxy, ours
-from bench.forward_auth import ASKED, ASKS_OAUTH2_PROXY, ASKS_OURS, BARE, FORWARD_AUTH, OAUTH2_PROXY, PROXIED, VERIFY
+from bench.forward_auth import ASKED, ASKS_OURS, BARE, FORWARD_AUTH, OAUTH2_PROXY, PROXIED, VERIFY
 from bench.load import Wrk
 from bench.process import BenchError, free_port
 from bench.rows import of
@@ -78,15 +78,6 @@ def test_who_is_not_logged_in_does_not_get_through(stage: Stage) -> None:
             assert status(port, PAGE, BROWSER) == 401
             assert status(port, PAGE, stage.headers) == 200
             assert status(port, forward_auth.VERIFY_PATH, stage.headers) == 404
-
-
-def test_oauth2_proxy_is_asked_where_it_is_installed(stage: Stage) -> None:
-    tool(OAUTH2_PROXY)
-    forward_auth.forward_auth(stage, (OAUTH2_PROXY,))
-    (row,) = of(stage.rows, FORWARD_AUTH, ASKS_OAUTH2_PROXY)
-    assert row.load.requests > 0
-    assert not stage.left_out
-    assert oauth2_proxy.versions()[OAUTH2_PROXY]
 
 
 def test_oauth2_proxy_is_left_out_where_it_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

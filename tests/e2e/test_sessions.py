@@ -107,9 +107,9 @@ def test_a_planted_session_is_not_adopted(start_gateway: StartGateway, recorder:
     """A cookie that was there before the login is not the session afterwards (fixation)."""
     gateway = start(start_gateway, recorder)
     visitor = Visitor(gateway)
-    visitor.cookies["session"] = planted = "v1.planted"
+    visitor.cookies["gateway_session"] = planted = "v1.planted"
     visitor.login(ALICE)
-    assert visitor.cookies["session"] != planted
+    assert visitor.cookies["gateway_session"] != planted
 
 
 def test_idle_end(start_gateway: StartGateway, recorder: RecorderUpstream, clock: SetClock) -> None:
