@@ -245,7 +245,8 @@ class Plane:
     def renew(self, opened: Opened) -> None:
         """Write a session anew as used now, beside the request, if nobody has done so since it was due."""
         latest = opened.latest()
-        if latest.renewing or latest.renew_at > self.wall:
+        if latest.renewing or latest.renew_at > self.wall or max(opened.until, latest.until) <= self.wall:
+            # What is idle by now is no more in use; whoever opened it just now has asked when it was last used.
             return
         latest.renewing = True
         task = self.loop.create_task(self._renew(opened, latest), name="renew")

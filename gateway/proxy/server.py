@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from typing import Final
 
 from gateway.core import reasons
-from gateway.errors import IdleSession, SessionError, StoreUnavailable, UpstreamError
+from gateway.errors import BadToken, IdleSession, SessionError, StoreUnavailable, UpstreamError
 from gateway.proxy.client_transport import NEVER
 from gateway.proxy.credentials import NotProved
 from gateway.proxy.downstream import Downstream
@@ -197,11 +198,15 @@ class DataPlane(Plane):
             if watched.ends_when_idle:
                 raise
             found = latest
+        if found.until <= self.wall and (watched.ends_when_idle or found.session.expires <= self.wall):
+            # Known from before, while the store does not answer.
+            raise BadToken("the session is over")
         if not watched.ends_when_idle and found.until - KEEP_AHEAD <= self.wall and watched.kept_until <= self.wall:
             # Never for less than a session that is in use may have: it may have been used elsewhere just now.
             seconds = max(KEEP_AT_LEAST, found.session.idle or 0.0)
-            watched.kept_until = self.wall + seconds - KEEP_AHEAD
-            await self.store.keep(found, seconds)
+            with suppress(StoreUnavailable):
+                await self.store.keep(found, seconds)
+                watched.kept_until = self.wall + seconds - KEEP_AHEAD
         return found
 
     def _may_go_on(self, watched: Watched) -> bool:

@@ -31,6 +31,22 @@ async def finish(work: Coroutine[Any, Any, _T], name: str) -> _T:
         raise
 
 
+def begin(
+    under_way: dict[str, asyncio.Task[_T]], key: str, work: Coroutine[Any, Any, _T], name: str
+) -> asyncio.Task[_T]:
+    """Begin work that several may wait for; it is in ``under_way`` until it is done."""
+    task = under_way[key] = asyncio.get_running_loop().create_task(work, name=name)
+
+    def done(task: asyncio.Task[_T]) -> None:
+        under_way.pop(key, None)
+        if not task.cancelled():
+            # It may be that nobody waits any more.
+            task.exception()
+
+    task.add_done_callback(done)
+    return task
+
+
 def _settle(task: asyncio.Task[Any]) -> None:
     _abandoned.discard(task)
     if not task.cancelled() and (error := task.exception()):

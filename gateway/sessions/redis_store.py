@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from gateway.core.session import Lifetimes, Session, SessionSummary
 from gateway.errors import BadToken, StoreUnavailable
-from gateway.sessions.finish import finish
+from gateway.sessions.finish import begin, finish
 from gateway.sessions.recent import RecentSessions
 from gateway.sessions.records import RecordKey, Records
 from gateway.sessions.redis_alarm import Alarm
@@ -85,14 +85,14 @@ class RedisStore:
             return held
         flight = self._flights.get(token)
         if flight is None:
-            flight = self._begin(token, self._fetch(token, key, now))
+            flight = begin(self._flights, token, self._fetch(token, key, now), "load a session")
         try:
             # Shielded: others may wait for the same reply.
             opened = await asyncio.shield(flight)
         except StoreUnavailable:
             kept = self._recent.get_closed(token) if streaming else None
             grace = self._grace if grace is None else min(grace, self._grace)
-            return self._in_grace(kept or self._recent.get(token), key.handle, now, grace)
+            return self._in_grace(kept or self._recent.get(token), key.handle, 0.0 if streaming else now, grace)
         if opened.until <= now:
             raise BadToken("the session is over")
         if opened.closed and not streaming:
@@ -102,18 +102,6 @@ class RedisStore:
     def is_ours(self, token: str, host: str) -> bool:
         """Tell whether a token has a right tag for this host, or for every host."""
         return self._records.is_ours(token, host)
-
-    def _begin(self, token: str, fetch: Coroutine[None, None, Opened]) -> asyncio.Task[Opened]:
-        flight = self._flights[token] = asyncio.get_running_loop().create_task(fetch, name="load a session")
-
-        def landed(task: asyncio.Task[Opened]) -> None:
-            self._flights.pop(token, None)
-            if not task.cancelled():
-                # It may be that nobody waits any more.
-                task.exception()
-
-        flight.add_done_callback(landed)
-        return flight
 
     async def _fetch(self, token: str, key: RecordKey, now: float) -> Opened:
         # Called where the replies are read: a change that is told later cannot be overtaken by them.
@@ -149,7 +137,10 @@ class RedisStore:
         return opened
 
     def _in_grace(self, held: Opened | None, handle: str, now: float, grace: float) -> Opened:
-        """Return what memory has for a token while Redis does not answer. Raises StoreUnavailable."""
+        """Return what memory has for a token while Redis does not answer. Raises StoreUnavailable.
+
+        A response under way may have a session that is idle by now: ``now`` is 0.0 for it.
+        """
         silent = self._client.silent_for(self._prefix + handle) or 0.0
         if held is None or held.until <= now or silent >= grace:
             raise StoreUnavailable("Redis does not answer, and nothing is known of the session")
@@ -282,11 +273,18 @@ class RedisStore:
         self._recent.forget(session.handle)
 
     async def _end(self, handle: str, user: str, spare: str = "", *, alone: bool = False) -> None:
-        until, linked = self._client.deadline(), set[str]()
-        if not alone:
-            linked = await self._links.around([handle], until) - {spare}
-        # This one last: as long as it is not deleted, the rest is ended with it when Redis is back.
-        await self._delete(sorted(linked), until)
+        until, linked, entry = self._client.deadline(at_least=MANY_TIME), set[str](), self._ending.get(handle)
+        try:
+            if not alone:
+                linked = await self._links.around([handle], until) - {spare}
+                await self._delete(sorted(linked), until)
+        except StoreUnavailable:
+            with suppress(StoreUnavailable):
+                await self._delete([handle], self._client.deadline())
+            if entry is not None:
+                # The rest is ended when Redis is back.
+                self._ending[handle] = entry
+            raise
         await self._delete([handle], until)
         with suppress(StoreUnavailable):
             # What is left in the index is cleared away when it is read.

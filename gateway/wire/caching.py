@@ -120,6 +120,12 @@ def make_private(lines: list[bytes]) -> list[bytes]:
     return [*kept, b"Cache-Control: " + b", ".join(filter(None, said))]
 
 
-TARGETED_FIELDS: Final = frozenset({b"cdn-cache-control", b"surrogate-control", b"cloudflare-cdn-cache-control"})
+TARGETED_FIELDS: Final = frozenset(
+    {
+        b"cdn-cache-control", b"surrogate-control", b"cloudflare-cdn-cache-control", b"vercel-cdn-cache-control",
+        b"netlify-cdn-cache-control", b"akamai-cache-control", b"edge-control", b"x-litespeed-cache-control",
+    }
+)  # fmt: skip
+"""RFC 9213's, and those of caches that have a name of their own for it; nginx' X-Accel-Expires is never passed on."""
 CACHE_FIELDS: Final = TARGETED_FIELDS | {b"cache-control", b"expires", b"pragma"}
 """What is decided by these is what is sent: Connection cannot remove them from a response."""

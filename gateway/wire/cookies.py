@@ -85,7 +85,8 @@ class CookiePicker:
                 if index >= 0:
                     values = session.setdefault(index, [])
                     value = value.lstrip(OWS)
-                    if value and value not in values and value.isascii():
+                    # No more than can be looked at: what comes with a request must cost little to sort.
+                    if value and len(values) < MAX_CANDIDATES and value not in values and value.isascii():
                         values.append(value)
                 elif self._is_helper(name):
                     kept.append(pair)
@@ -128,7 +129,9 @@ def _tokens(found: dict[int, list[bytes]]) -> list[str]:
         for token in _put_together(first, found):
             if token not in tokens:
                 tokens.append(token)
-    return tokens[:MAX_CANDIDATES]
+            if len(tokens) == MAX_CANDIDATES:
+                return tokens
+    return tokens
 
 
 def _put_together(first: bytes, found: dict[int, list[bytes]]) -> list[str]:
