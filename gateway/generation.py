@@ -36,6 +36,7 @@ from gateway.shared import Shared
 from gateway.signed_identity import make_keeper, make_mint
 from gateway.signing.keys import Keys
 from gateway.stores import make_handovers, make_once, make_store, make_throttle, make_vault
+from gateway.wire.serving import serving
 from gateway.workers import WorkerProcess, Workers
 
 _numbers = count(1)
@@ -184,11 +185,12 @@ class Generation:
 
     def _control_parts(self) -> ControlParts:
         settings, shared = self.settings, self._shared
+        router = make_router(settings, control_route(self._socket_path))
         return ControlParts(
             store=self.store,
             session_cookie=settings.session_cookie,
             lifetimes=settings.lifetimes,
-            router=make_router(settings, control_route(self._socket_path)),
+            router=router,
             public_url=settings.public_url,
             login=self.login,
             providers=self.providers,
@@ -197,6 +199,7 @@ class Generation:
             throttle=self._throttle,
             audit=shared.audit,
             csrf_keys=KeyRing(settings.keys, os.urandom).derive("csrf"),
+            serves=serving(router),
             handovers=self._handovers,
             logout_tokens=self._logout_tokens,
             logins=shared.logins,

@@ -58,7 +58,7 @@ async def start_handover(request: web.Request) -> web.Response:
     host, browser = request.query.get("to", ""), request.query.get("browser", "")
     if not site.takes_over(host) or not _BROWSER.fullmatch(browser):
         raise web.HTTPBadRequest
-    next_url = site.kept_next(request, request.query.get("next", ""))
+    next_url = site.kept_next(request, request.query.get("next", ""), host)
     opened, asking = await current_opened(request), site.asking(request)
     session, step_up = opened.session if opened is not None else None, asking.name if asking is not None else ""
     if opened is None or not site.is_enough(session, asking):

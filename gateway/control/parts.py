@@ -13,6 +13,7 @@ from gateway.control.once import MemoryOnce, Once
 from gateway.core.audit import AuditEvent
 from gateway.core.cookie import CookiePolicy
 from gateway.core.metrics import Counters, RunState
+from gateway.core.next_url import Serves
 from gateway.core.route import Router
 from gateway.core.session import Lifetimes
 from gateway.login.method import LoginMethod
@@ -40,6 +41,8 @@ class ControlParts:
     audit: Callable[[AuditEvent], None]
     csrf_keys: tuple[bytes, ...] = field(repr=False)
     """At least 32 bytes each, for nothing else; the same after a restart, so that open login pages stay good."""
+    serves: Serves
+    """Whether a GET of a target is served on a host: what a login may lead back to."""
     providers: Mapping[str, RedirectLogin] = field(default_factory=dict)
     """Ways to log in elsewhere, by the provider's id, in the order of their buttons. Who made them starts them."""
     pending_keys: KeyRing | None = field(default=None, repr=False)

@@ -94,9 +94,9 @@ class Site:
         named = host_of(request) if self._port else host_of(request).removesuffix(own_port)
         return scheme_of(request) == self._public_scheme and named == host + self._port and self.takes_over(host)
 
-    def kept_next(self, request: web.Request, value: str) -> str:
+    def kept_next(self, request: web.Request, value: str, host: str = "") -> str:
         """Return what is carried on of a ``next``: nothing stays nothing, anything else is made safe."""
-        return self.next_url(request, value) if value else ""
+        return self.next_url(request, value, host) if value else ""
 
     def destination(self, request: web.Request, next_url: str) -> str:
         """Return the host that a login is for."""
@@ -104,14 +104,15 @@ class Site:
         asked = parse_qs(query).get("to", [""])[0] if path == START_PATH else ""
         return asked + self._port if self.takes_over(asked) else host_of(request)
 
-    def next_url(self, request: web.Request, value: str) -> str:
+    def next_url(self, request: web.Request, value: str, host: str = "") -> str:
         """Return where a login leads: ``value`` if that is safe, else ``/``; the portal if nothing was asked for.
 
-        A site need not have an app at ``/``.
+        A site need not have an app at ``/``. A path is one of ``host``, if that is given, else of the request's own.
         """
         if not value and self.parts.router.find(host_name(host_of(request)), "/") is None:
             return PORTAL_PATH
-        return safe_next(value, scheme_of(request), self.is_configured)
+        here = host or host_name(host_of(request))
+        return safe_next(value, scheme_of(request), here, self.is_configured, self.parts.serves)
 
     def login_elsewhere(self, request: web.Request) -> str:
         """Return the origin of the login page where it is on another host than this request's, else nothing.

@@ -11,45 +11,54 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-# What may follow in a path, query or fragment: printable ASCII without backslash, quotes and brackets.
-_LOCAL_PATH: Final = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#\[\]|{}^`]|%[0-9A-Fa-f]{2})*")
+# One slash, and no second one or backslash, which would make an authority; printable ASCII, for it goes into a header.
+_PATH: Final = re.compile(r"/(?![/\\])(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*")
+_REST: Final = re.compile(r"(?:\?[!\"$-~]*)?(?:#[!-~]*)?")
+"""Query and fragment, which may hold anything: a browser that has come to them has left authority and path behind."""
+_QUESTIONABLE: Final = re.compile(r"//|%(?:2f|5c|0[0-9a-f]|1[0-9a-f]|25|7f)", re.IGNORECASE)
+"""What a path is refused for on some routes, and served with on others."""
 _ABSOLUTE: Final = re.compile(r"(https?)://([A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/.*)?")
+_END_OF_PATH: Final = re.compile(r"[?#]")
 MAX_LENGTH: Final = 4096
 MAX_ADDRESS: Final = 8000
 """An address in which it is quoted: what every server takes (RFC 9112 §3), and ours by default."""
 
+Serves = Callable[[str, str], bool]
+"""Tells whether a target is served on a lower-case host, rather than refused for what else it could be read as."""
+
 
 def is_local_path(value: str) -> bool:
-    """Tell whether ``value`` is a path on the same site for every browser and every parser."""
-    if not _LOCAL_PATH.fullmatch(value):
+    """Tell whether ``value`` is a path on the same site for every browser, and stays what it is there."""
+    path = _END_OF_PATH.split(value, maxsplit=1)[0]
+    if not _PATH.fullmatch(path) or not _REST.fullmatch(value[len(path) :]):
         return False
-    path = re.split(r"[?#]", value, maxsplit=1)[0]
-    segments = path.split("/")
-    # A second slash makes an authority; dot segments can leave one behind ("/..//host").
-    if "" in segments[1:-1] or any(_is_dots(segment) for segment in segments):
-        return False
-    return "%" not in path or not re.search(r"%(?:2f|5c|0[0-9a-f]|1[0-9a-f]|25|7f)", path, re.IGNORECASE)
+    # Dot segments can leave an authority behind ("/..//host").
+    return not any(_is_dots(segment) for segment in path.split("/"))
 
 
 def _is_dots(segment: str) -> bool:
     return segment.lower().replace("%2e", ".").split(";", 1)[0] in (".", "..")
 
 
-def safe_next(value: str, scheme: str, is_configured: Callable[[str], bool]) -> str:
-    """Return ``value`` if it stays on this site or on a configured host, else ``/``.
+def safe_next(value: str, scheme: str, host: str, is_configured: Callable[[str], bool], serves: Serves) -> str:
+    """Return ``value`` if it stays on this site or on a configured host, and is served there, else ``/``.
 
-    ``scheme`` is the one the gateway is reached by; an absolute URL must have the same one, so
+    ``scheme`` and ``host`` are those the gateway is reached by; an absolute URL must have the same scheme, so
     that a login never leads from https to http. ``is_configured`` takes a lower-case host name.
     """
     if not value or len(value) > MAX_LENGTH:
         return "/"
-    if is_local_path(value):
-        return value
-    match = _ABSOLUTE.fullmatch(value)
-    if match is None or match[1] != scheme or not is_configured(match[2].lower()):
+    here = value
+    if not value.startswith("/"):
+        match = _ABSOLUTE.fullmatch(value)
+        if match is None or match[1] != scheme or not is_configured(match[2].lower()):
+            return "/"
+        host, here = match[2].lower(), match[4] or "/"
+    if not is_local_path(here):
         return "/"
-    rest = match[4] or "/"
-    return value if is_local_path(rest) else "/"
+    if _QUESTIONABLE.search(_END_OF_PATH.split(here, maxsplit=1)[0]) and not serves(host, here.partition("#")[0]):
+        return "/"
+    return value
 
 
 def way_back(target: str, fits: Callable[[str], bool]) -> str:

@@ -111,6 +111,14 @@ class HostRoutes:
                 return route
         return None
 
+    def serves(self, path: str, readings: Sequence[str], *, encoded_slash: bool) -> bool:
+        """Tell whether a GET finds a route and rule here that every reading of its path leads to."""
+        route = self.find(path)
+        if route is None or (encoded_slash and not route.pass_encoded_slashes):
+            return False
+        rule = route.rule_for(path, "GET")
+        return all(self.leads_to(route, rule, reading, "GET") for reading in (path, *readings))
+
     def leads_to(self, route: Route, rule: Rule, path: str, method: str) -> bool:
         """Tell whether one reading of a path leads to ``route`` and ``rule``, in upper and in lower case."""
         if self.find(path) is not route or route.rule_for(path, method) is not rule:

@@ -25,7 +25,11 @@ _QUERY: Final = only(bytes(range(0x21, 0x7F)).replace(b"#", b""))
 
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL_ESCAPE: Final = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
-_SECOND_ESCAPE: Final = re.compile(r"%(?:2[EeFf5]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[uU])")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_WIDE_ESCAPE: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
+"""The escape of IIS and of JavaScript's ``escape``."""
+_OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
+"""UTF-8 in more bytes than it takes, as old decoders read it: ``C0 AE`` is a dot to them."""
 _ENCODED_SLASH: Final = re.compile(rb"%(2[Ff]|5[Cc])")
 _SLASHES: Final = re.compile(r"/{2,}")
 _PARAMETERS: Final = re.compile(r";[^/]*")
@@ -47,7 +51,8 @@ _BEST_FIT: Final[Mapping[int, str | None]] = {
     0x3002: ".",
 }
 """What Windows puts in place of signs that its code page lacks, or has where others have a backslash."""
-_TO_FIT: Final = re.compile("[" + "".join(map(chr, _BEST_FIT)) + "]")
+_TO_FIT: Final = re.compile("[" + "".join(map(chr, sorted(_BEST_FIT)[:-0x1000])) + "\U000e0000-\U000e0fff]")
+"""With the tags as a range: one by one they would be compared with every character."""
 
 MAX_GROWTH: Final = 4
 """How many times longer normalising may make a path; U+FDFA alone becomes 18 characters."""
@@ -104,22 +109,63 @@ def parse_target(target: bytes) -> Target:
     full = _decode(path)
     # Under the plain reading an encoded slash is part of its segment.
     plain = _decode(_ENCODED_SLASH.sub(rb"%25\1", path)) if encoded_slash else full
-    lenient = _lenient(full)
-    if _SECOND_ESCAPE.search(full) or _SECOND_ESCAPE.search(lenient):
-        raise BadSyntax("an escape in the path that is escaped again", reason=PATH_AMBIGUOUS)
-    if _DOTS.search(lenient):
-        raise BadSyntax("a dot segment in the path", reason=PATH_AMBIGUOUS)
-    readings = {plain, full, lenient}
-    if "%" in full:
-        # Bytes that are no text become U+FFFD.
-        again = unquote_to_bytes(full).decode("utf-8", "replace")
-        readings |= {again, _lenient(again)}
+    readings = _of_all_depths(full)
+    readings.add(plain)
     for variant in _VARIANTS:
         readings |= {variant(reading) for reading in readings}
-        if len(readings) > MAX_READINGS or sum(map(len, readings)) > MAX_READ:
-            raise BadSyntax("a path that can be read in too many ways", reason=PATH_AMBIGUOUS)
+        _check_number(readings)
     readings.discard(plain)
     return Target(plain, tuple(sorted(readings)), encoded_slash=encoded_slash)
+
+
+def _of_all_depths(path: str) -> set[str]:
+    """Return a decoded path as it is and as lenient servers take it, decoded again and again until nothing changes.
+
+    Raises BadSyntax for dot segments and control characters that come to light at any depth.
+    """
+    found: set[str] = set()
+    waiting = [path]
+    while waiting:
+        text = waiting.pop()
+        lenient = _lenient(text)
+        if _DOTS.search(lenient):
+            raise BadSyntax("a dot segment in the path", reason=PATH_AMBIGUOUS)
+        for form in (text, lenient):
+            if form not in found:
+                found.add(form)
+                if "%" in form:
+                    waiting += _decoded_again(form)
+        _check_number(found)
+    return found
+
+
+def _check_number(readings: set[str]) -> None:
+    """Refuse a path whose readings would take long to judge."""
+    if len(readings) > MAX_READINGS or sum(map(len, readings)) > MAX_READ:
+        raise BadSyntax("a path that can be read in too many ways", reason=PATH_AMBIGUOUS)
+
+
+def _decoded_again(text: str) -> list[str]:
+    """Return what a decoded path becomes where it is decoded once more, by IIS' escapes as well as without them."""
+    texts = [_with_escapes(text)]
+    if _WIDE_ESCAPE.search(text):
+        pieces = _WIDE_ESCAPE.split(text)
+        for i in range(len(pieces)):
+            pieces[i] = chr(int(pieces[i], 16)) if i % 2 else _with_escapes(pieces[i])
+        wide = "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        texts.append(wide)
+    for decoded in texts:
+        if _CONTROL.search(decoded):
+            raise BadSyntax("a control character in the path that is escaped again", reason=PATH_AMBIGUOUS)
+    return texts
+
+
+def _with_escapes(text: str) -> str:
+    """Return a text with its escapes decoded; bytes that are no text become U+FFFD."""
+    data = unquote_to_bytes(text)
+    if _OVERLONG.search(data):
+        raise BadSyntax("an escape in the path that can be read in two ways", reason=PATH_AMBIGUOUS)
+    return data.decode("utf-8", "replace")
 
 
 def _decode(path: bytes) -> str:
@@ -144,6 +190,10 @@ def _check_growth(path: str) -> None:
     """Refuse what is long or slow to normalise, before it is."""
     length = marks = 0
     for character in path:
+        if character < "\x80":
+            length += 1
+            marks = 0
+            continue
         length += len(unicodedata.normalize("NFKC", character))
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks > MAX_MARKS:

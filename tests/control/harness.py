@@ -40,6 +40,7 @@ from gateway.sessions.sqlite_store import SqliteStore
 from gateway.sessions.sqlite_vault import SqliteTokenVault
 from gateway.sessions.store import SessionStore
 from gateway.wire.cookies import CookiePicker
+from gateway.wire.serving import serving
 from tests.support.users import EVERYBODY, User
 from tests.support.visitor import PAGE, form_fields
 
@@ -159,16 +160,18 @@ class ControlSite:
             cost=CHEAPEST,
             pool=settings.pool,
         )
+        router = Router(settings.routes, public_host)
         self.parts = ControlParts(
             store=self.store,
             session_cookie=settings.cookie,
             lifetimes=settings.lifetimes,
-            router=Router(settings.routes, public_host),
+            router=router,
             public_url=settings.public_url,
             login=self.login if settings.local_login else None,
             throttle=MemoryThrottle(self.ticks),
             audit=self.events.append,
             csrf_keys=(b"c" * 32,),
+            serves=serving(router),
             providers=settings.providers,
             vault=self.vault,
             pending_keys=KeyRing([b"p" * 32], random=secrets.token_bytes),

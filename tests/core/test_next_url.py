@@ -30,8 +30,8 @@ GOOD_STARTS = st.sampled_from(
 DOTS = ("", ".", "..", "%2e", ".%2e", "%2e.", "%2e%2e")
 
 
-def safe(value: str) -> str:
-    return safe_next(value, "https", HOSTS.__contains__)
+def safe(value: str, *, serves: bool = False) -> str:
+    return safe_next(value, "https", "apps.example.com", HOSTS.__contains__, lambda host, target: serves)
 
 
 def resolved_path(location: str) -> str:
@@ -55,15 +55,19 @@ def stays(value: str) -> bool:
     return scheme == "https" and re.sub(r":\d+$", "", authority) in HOSTS
 
 
-@given(URLS | st.builds("".join, st.tuples(GOOD_STARTS, URLS)) | st.text(max_size=30))
-@example("/..//evil.example")
-@example("https://wiki.example.com@evil.example/")
-@example("https://wiki.example.com\\@evil.example/")
-@example("/%2e%2e//evil.example")
-@settings(max_examples=600)
-def test_what_is_accepted_stays(value: str) -> None:
-    """Resolved as a browser does it, an accepted value is on a configured host, by https, and no second URL."""
-    accepted = safe(value)
+@given(URLS | st.builds("".join, st.tuples(GOOD_STARTS, URLS)) | st.text(max_size=30), st.booleans())
+@example("/..//evil.example", True)
+@example("https://wiki.example.com@evil.example/", True)
+@example("https://wiki.example.com\\@evil.example/", True)
+@example("/%2e%2e//evil.example", True)
+@example("/a//..//evil.example", True)
+@settings(max_examples=800)
+def test_what_is_accepted_stays(value: str, serves: bool) -> None:
+    """Resolved as a browser does it, an accepted value is on a configured host, by https, and no second URL.
+
+    Whatever is served there: that a route takes a path does not make it one.
+    """
+    accepted = safe(value, serves=serves)
     event("accepted" if accepted == value else "refused")
     assert accepted in (value, "/")
     assert stays(accepted)
@@ -84,7 +88,7 @@ def test_a_local_path_is_local_to_every_parser(value: str) -> None:
         assert re.match(r"/(?![/\\])", value)
         assert resolve_origin(value, BASE) == BASE
         assert urlsplit(value).netloc == ""
-        assert "\\" not in value
+        assert "\\" not in re.split("[?#]", value)[0]
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20))
@@ -97,7 +101,7 @@ GOOD = [
     "/", "/wiki", "/wiki/", "/wiki/a?b=//c#d//e", "/a%20b", "/a;b", "/~a", "https://wiki.example.com",
     "https://wiki.example.com/",
     "https://WIKI.example.com/a", "https://apps.example.com:8443/a", "https://[::1]/a", "/a/.b/c..d", "/a?x=%2f%2f",
-    "/a?..//b",
+    "/a?..//b", "/a?x=\\d", "/a?100%", '/a?x="b"<c>', "/a#b\\c", "/a?//evil.example", '/a"b<c>',
 ]  # fmt: skip
 BAD = [
     "", "wiki", "//wiki.example.com", "http://wiki.example.com/", "https:/wiki.example.com", "https:wiki.example.com",
@@ -130,8 +134,32 @@ def test_the_longest_place() -> None:
 
 def test_http_stays_http() -> None:
     """A gateway on http leads to http URLs only: the scheme is its own."""
-    assert safe_next("http://wiki.example.com/", "http", HOSTS.__contains__) == "http://wiki.example.com/"
-    assert safe_next("https://wiki.example.com/", "http", HOSTS.__contains__) == "/"
+    for value, kept in (("http://wiki.example.com/", "http://wiki.example.com/"), ("https://wiki.example.com/", "/")):
+        assert safe_next(value, "http", "apps.example.com", HOSTS.__contains__, lambda host, target: True) == kept
+
+
+@pytest.mark.parametrize("value", ["/a//b", "/%2f", "/a%5c", "/a%25", "/a//b?c=%zz#d", "/a%252f", "/a//", "/a%0a"])
+@pytest.mark.parametrize("origin", ["", "https://wiki.example.com", "https://[::1]:8443", "https://WIKI.example.com"])
+def test_what_depends_on_the_route_is_asked_of_it(value: str, origin: str) -> None:
+    """Paths that some routes serve and others refuse: their host is asked, for the target without the fragment."""
+    asked: list[tuple[str, str]] = []
+
+    def serves(host: str, target: str) -> bool:
+        asked.append((host, target))
+        return len(asked) == 1
+
+    given_host = re.sub(r":\d+$", "", origin.partition("://")[2].lower()) or "apps.example.com"
+    for kept in (origin + value, "/"):
+        assert safe_next(origin + value, "https", "apps.example.com", HOSTS.__contains__, serves) == kept
+    assert asked == [(given_host, value.partition("#")[0])] * 2
+
+
+@pytest.mark.parametrize(
+    "value", ["//a", "/\\a", "/a/../b", "/..//a", "/a//..", "/a/%2e%2E//b", "/a\\b", "/a%", "/a b"]
+)
+def test_what_leads_away_is_not_asked_about(value: str) -> None:
+    """No route makes an authority or a dot segment a path."""
+    assert safe(value, serves=True) == "/"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartGateway
+from tests.e2e.test_handover import Person
 from tests.e2e.test_websocket import frames, handshake
 from tests.support.browser import OpenContext
 from tests.support.certified import CLIENT_ID, CLIENT_SECRET, CertifiedProvider, client
@@ -34,6 +35,8 @@ LONG = 600
 PATIENCE = 60.0
 """Seconds within which a provider that is back has been asked again; 10 where the machine is free."""
 ONCE = 100
+ELSEWHERE = "wiki.example.org"
+"""A host that shares no cookie with public_url."""
 
 
 @dataclass
@@ -99,6 +102,7 @@ def make(
                 route("wiki", "/ws", recorder.url, allow={"groups": ["wiki"]}),
                 route("open", "/open", recorder.url, public=True),
                 route("app", "/", recorder.url),
+                route("elsewhere", "/", recorder.url, host=ELSEWHERE),
             ]
             port = free_port()
             provider = CertifiedProvider(client(callback_at(port)), lifetime=LIFETIME, file=tmp_path / "provider")
@@ -139,6 +143,20 @@ def test_groups_changed_at_the_provider_arrive_without_a_new_login(make: Make, s
     stage.provider.regroup("alice", "staff")
     wait_for(lambda: stage.groups(visitor) == "staff", what="the groups after that")
     assert stage.refreshed() >= 2
+    only_audited(stage.gateway, "login")
+
+
+@STORES
+def test_they_arrive_on_a_host_that_a_session_was_transferred_to(make: Make, store: str) -> None:
+    """Whose token is good there alone: the worker that asks says for which host."""
+    stage = make(store)
+    person = Person(stage.gateway, {"localhost": stage.visitor()})
+    assert person.open(ELSEWHERE, "/x")[0] == ELSEWHERE
+    there = person.on(ELSEWHERE)
+    assert stage.groups(there) == "staff,wiki"
+    stage.provider.regroup("alice", "guests")
+    wait_for(lambda: stage.groups(there) == "guests", what="the new groups")
+    wait_for(partial(stage.are_told, there, "guests"), what="them at all workers")
     only_audited(stage.gateway, "login")
 
 

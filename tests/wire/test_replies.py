@@ -166,4 +166,4 @@ def test_an_address_that_is_too_long_leads_back_to_its_path(
     asked = parse_qs(urlsplit(url).query)
     wanted = target if back is None else back
     assert asked == {"next": [origin + wanted], "step_up": ["wiki"]}
-    assert safe_next(asked["next"][0], "https", {"a"}.__contains__) == origin + wanted
+    assert safe_next(asked["next"][0], "https", "a", {"a"}.__contains__, lambda host, target: True) == origin + wanted

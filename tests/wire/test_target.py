@@ -38,6 +38,13 @@ ACCEPTED = [
     ("/a%2Fb", "/a%2Fb"),
     ("/a%3Fb", "/a?b"),
     ("/100%25", "/100%"),
+    ("/f/100%2525.pdf", "/f/100%25.pdf"),
+    ("/100%25usd", "/100%usd"),
+    ("/100%25u0041", "/100%u0041"),
+    ("/job/feature%252Flogin/", "/job/feature%2Flogin/"),
+    ("/a%255cb", "/a%5cb"),
+    ("/a%25252fb", "/a%252fb"),
+    ("/a%25ff", "/a%ff"),
     ("/?a=%zz%00..//\\", "/"),
     ("/%d9%85%db%8c%e2%80%8c%d8%b1", "/\u0645\u06cc\u200c\u0631"),
     ("/%c2%a5/1%e2%81%842", "/\u00a5/1\u20442"),
@@ -76,9 +83,23 @@ REFUSED = [
     ("/a%5c..%5cb", "dots between escaped backslashes"),
     ("/a/%252e%252e/b", "dots escaped twice"),
     ("/a/%25%32%65/b", "dots escaped twice, digit by digit"),
-    ("/a%252fb", "a slash escaped twice"),
-    ("/a%255cb", "a backslash escaped twice"),
-    ("/a%25252fb", "a slash escaped thrice"),
+    ("/a/%25252e%25252e/b", "dots escaped thrice"),
+    ("/a/%252525252e./b", "a dot escaped five times"),
+    ("/a%252f..%252fb", "dots between slashes escaped twice"),
+    ("/a%252f../b", "dots behind a slash escaped twice"),
+    ("/a%255c%252e.%255cb", "dots between backslashes escaped twice"),
+    ("/a/%25252e%252e/b", "dots escaped twice and thrice"),
+    ("/a/%25%32%35%32%65./b", "a dot escaped thrice, digit by digit"),
+    ("/a/%25u002e%25u002E/b", "dots in IIS' escapes, escaped"),
+    ("/a/%25u0025%2532%2565./b", "a dot behind two kinds of escapes"),
+    ("/a/%25c0%25ae./b", "an overlong dot, escaped twice"),
+    ("/a/%25e0%2580%25ae./b", "a longer one, escaped twice"),
+    ("/a/..%253bx/b", "dots with parameters, escaped twice"),
+    ("/a/%25ef%25bc%258e./b", "a full-width dot, escaped twice"),
+    ("/a%25250d%25250aX:y", "a line end, escaped thrice"),
+    ("/a%25u000ab", "a line end in IIS' escape"),
+    ("/a%257f", "DEL, escaped twice"),
+    ("/a/%" + "25" * 40 + "2e", "a dot escaped too often to look"),
     ("/%c0%ae", "an overlong dot"),
     ("/%c0%af", "an overlong slash"),
     ("/%e0%80%af", "a longer slash"),
@@ -163,13 +184,13 @@ def test_no_reading_has_a_dot_segment(path: str) -> None:
 
 @given(PATHS)
 @settings(max_examples=250)
-def test_decoding_again_brings_no_slash(path: str) -> None:
-    """A path without an encoded slash has its segments for good: decoding it again makes no others."""
+def test_decoding_once_brings_no_slash(path: str) -> None:
+    """A path without an encoded slash has its segments; others come by decoding it again, and are readings then."""
     found = target(path)
     assume(found is not None and not found.encoded_slash)
     assert found is not None
-    again = unquote(found.path)
-    assert re.split(r"[/\\]", again) == [unquote(segment) for segment in found.path.split("/")]
+    assert found.path.count("/") == path.count("/")
+    assert unquote(found.path).replace("\\", "/") in {reading.replace("\\", "/") for reading in readings(found)}
 
 
 @given(PATHS)
@@ -248,9 +269,9 @@ def test_dots_with_parameters_are_dots(path: str) -> None:
     assert target(path) is None
 
 
-@pytest.mark.parametrize("path", ["/a/%ef%bc%852e%ef%bc%852e/b", "/a/%25%ef%bc%92e/b", "/a%ef%b9%aa2fb"])
-def test_look_alikes_make_no_escape(path: str) -> None:
-    """Full-width signs that become an escape when normalised are refused, as full-width dots are."""
+@pytest.mark.parametrize("path", ["/a/%ef%bc%852e%ef%bc%852e/b", "/a/%25%ef%bc%92e./b"])
+def test_look_alikes_make_no_dots(path: str) -> None:
+    """Full-width signs that become an escape when normalised are that escape: dots are refused as full-width ones."""
     assert target(path) is None
 
 
