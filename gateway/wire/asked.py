@@ -100,8 +100,10 @@ class AskedHead(RequestHead):
             count += 1
         if count != 3 or not (host and method and target):
             raise BadSyntax("X-Forwarded-Method, -Host or -Uri of the request to verify missing, or there twice")
-        self.host_value = None
-        HostLine(b"host", host).apply(self)
+        if host != self.host_value:
+            # Most proxies say in Host, too, which host it is; that one was read with the head.
+            self.host_value = None
+            HostLine(b"host", host).apply(self)
         self.method = METHODS.get(method) or parse_method(method)
         if self.method in NEVER_SERVED:
             raise BadSyntax("a method to be verified that is served nowhere", 403)

@@ -29,6 +29,7 @@ from bench.logged_in import (
     SIGNED,
 )
 from bench.process import BenchError, Process
+from bench.process import free_port as given_port
 from bench.report import number, page, table
 from bench.rows import IdleRow, Row, ratio, spread
 from bench.stage import QUICK, Stage
@@ -122,6 +123,12 @@ def test_what_is_asked_about_each_request_counts_too(tmp_path: Path) -> None:
         assert both.cpu_time().total >= 0.2 > Contestant("front", 1, front).cpu_time().total
         assert both.resident_kib() > front.resident_kib() > 0
         assert both.pids() == (front.pid, asked.pid)
+
+
+def test_no_port_is_given_twice() -> None:
+    """The system may name a port again that was not taken yet: a gateway would get it for both of its listeners."""
+    ports = [given_port() for _ in range(2000)]
+    assert len(set(ports)) == len(ports)
 
 
 def test_a_program_that_ends_at_its_start_is_reported_with_what_it_said(tmp_path: Path) -> None:
