@@ -85,6 +85,8 @@ class Askers:
 
 def check_websocket(head: AskedHead, route: Route, scheme: str) -> None:
     """Check a WebSocket that would be opened as one that comes here is checked. Raises RequestError."""
+    if head.other_upgrade:
+        raise RequestError(403, "an upgrade to something else than WebSocket", WEBSOCKET)
     if not route.websocket:
         raise RequestError(403, "a WebSocket where the route has none", WEBSOCKET)
     if not origin_allowed(head, route.origins, scheme):

@@ -48,11 +48,11 @@ class AskedHead(RequestHead):
         self.redirects = False
         """Whether browsers on their way to a page get 302: whoever asks hands on everything that is not 2xx."""
         upgrade = asking.upgrade
+        self.other_upgrade = upgrade is not None and upgrade != WEBSOCKET
+        """Whether it asks for another protocol, or for several: after that, nobody would judge what passes."""
         # Traefik asks without Upgrade. No page can set the key, and no WebSocket opens without it (RFC 6455 §4.1).
-        self.websocket = (
-            upgrade is not None and (upgrade.find(WEBSOCKET) >= 0 or upgrade.startswith(b"("))
-        ) or b"sec-websocket-key" in asking.noted
-        """Whether it would open a WebSocket."""
+        self.websocket = upgrade is not None or b"sec-websocket-key" in asking.noted
+        """Whether it would open a WebSocket, or a tunnel of another kind."""
         self._has_body = asking.has_body()
         self._by_head = asking.method == "HEAD"
 

@@ -128,6 +128,37 @@ def test_a_credential_for_us_stays_here(site: Site) -> None:
     assert site.public.last().get("Authorization") == "Bearer its-own"
 
 
+UPGRADES = [["h2c"], ["websocket, h2c"], ["h2c, websocket"], ["WEBSOCKET", "h2c"], ["h2c", "websocket"], ["TLS/1.0"]]
+
+
+@pytest.mark.parametrize("upgrades", UPGRADES, ids=str)
+def test_no_upgrade_but_to_websocket_reaches_an_app(site: Site, upgrades: list[str]) -> None:
+    """An app that took it would be spoken to through a tunnel, past every decision."""
+    before = len(site.public.requests)
+    with RawClient(site.front.port) as client:
+        lines = "".join(f"Upgrade: {upgrade}\r\n" for upgrade in upgrades)
+        client.send(
+            f"GET /upgraded HTTP/1.1\r\nHost: {PUBLIC}\r\n{lines}HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+            "Connection: Upgrade, HTTP2-Settings\r\n\r\n"
+        )
+        assert client.answer().status in (200, 400, 403)
+    for request in site.public.requests[before:]:
+        assert [value.lower() for value in request.get_all("Upgrade")] in ([], ["websocket"])
+
+
+def test_connection_takes_no_identity_away(site: Site) -> None:
+    """What a client names there is for one hop; the identity is not the client's."""
+    alice = site.logged_in(ALICE)
+    with RawClient(site.front.port) as client:
+        client.send(
+            f"GET /nominated HTTP/1.1\r\nHost: {WIKI}\r\nCookie: {alice.cookie_header()}\r\n"
+            "Accept: application/json\r\nConnection: X-Forwarded-User, X-Forwarded-Groups, X-Forwarded-Email\r\n\r\n"
+        )
+        if client.answer().status == 200:
+            groups, user = ("x-forwarded-groups", "staff,wiki"), ("x-forwarded-user", "alice")
+            assert identity(site.wiki.last()) == [("x-forwarded-email", "alice@example.com"), groups, user]
+
+
 SPELLINGS = [
     [("X-Forwarded-User", "admin")],
     [("x-forwarded-user", "admin"), ("X-FORWARDED-USER", "root"), ("X-Forwarded-Groups", "admins")],
