@@ -46,6 +46,7 @@ from gateway.core.refresh import Refreshed as LoginOutcome
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.logs import open_log, set_up_logging
 from gateway.proxy.record import LineWriter
+from gateway.sessions.finish import begin
 from gateway.sessions.last_seen import Reports
 from gateway.sessions.store import stats_of
 from gateway.signed_identity import make_mint
@@ -85,6 +86,8 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._reports = Reports(self._report_soon)
+        self._asked: dict[str, asyncio.Task[float]] = {}
+        """What the parent is being asked, by the handle of a session."""
         self._store = make_store(settings, self._announce, self)
         router = make_router(settings, control_route(start.control_socket))
         loop = asyncio.get_running_loop()
@@ -185,7 +188,13 @@ class Worker:
             self._channel.send(Seen(times))
 
     async def ask(self, handle: str) -> float:
-        """Ask the parent when a session was last used. Raises StoreUnavailable."""
+        """Ask the parent when a session was last used, once for all who wait for that. Raises StoreUnavailable."""
+        asked = self._asked.get(handle)
+        if asked is None:
+            asked = begin(self._asked, handle, self._ask(handle), "ask when a session was last used")
+        return await asyncio.shield(asked)
+
+    async def _ask(self, handle: str) -> float:
         self._report()
         try:
             return await self._channel.ask_seen(handle, SEEN_TIME)

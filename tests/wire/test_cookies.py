@@ -183,6 +183,13 @@ def test_parts_of_two_gateways_are_put_together_in_every_way() -> None:
     assert len(PICKER.pick([many.encode()]).candidates) == MAX_CANDIDATES
 
 
+def test_no_more_is_kept_than_is_looked_at() -> None:
+    """The values of a request of any size cost no more than those of a small one: the ninth counts for nothing."""
+    first = "; ".join(f"{NAME}=v1.{number}" for number in range(MAX_CANDIDATES))
+    more = "; ".join(f"{NAME}=v1.x{number}" for number in range(1000))
+    assert PICKER.pick([f"{first}; {more}".encode()]).candidates == PICKER.pick([first.encode()]).candidates
+
+
 @given(st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=9000), st.randoms())
 @settings(max_examples=60)
 def test_a_split_token_comes_back(text: str, random: Random) -> None:
