@@ -118,7 +118,7 @@ def test_long_after_2038(stage: Stage, years: int) -> None:
     stage.jump(offset)
     visitor = Visitor(stage.gateway)
     answer = visitor.login(ALICE, remember=True)
-    (line,) = [line for line in answer.get_all("Set-Cookie") if line.startswith("session=")]
+    (line,) = [line for line in answer.get_all("Set-Cookie") if line.startswith("gateway_session=")]
     attributes = dict(part.partition("=")[::2] for part in line.split("; "))
     kept = parsedate_to_datetime(attributes["Expires"]).timestamp() - time.time() - offset.total_seconds()
     assert abs(kept - 30 * 86400) < 120

@@ -101,7 +101,7 @@ def test_a_login_leads_back_to_the_page_and_the_app_learns_who_it_is(stage: Stag
     event = only_audited(stage.gateway, "login")
     assert (event["user"], event["reason"]) == ("sso:alice", "sso")
     assert page.evaluate("document.cookie") == ""
-    assert [cookie["name"] for cookie in context.cookies(stage.url)] == ["gateway_browser", "session"]
+    assert [cookie["name"] for cookie in context.cookies(stage.url)] == ["gateway_browser", "gateway_session"]
 
 
 def test_an_address_that_the_provider_has_not_verified_is_not_passed_on(stage: Stage, context: BrowserContext) -> None:
@@ -160,7 +160,7 @@ def test_somebody_known_to_the_provider_logs_in_with_one_click(stage: Stage, con
     to_provider(page, stage.url)
     sign_in_there(page)
     expect(page).to_have_url(f"{stage.url}/")
-    context.clear_cookies(name="session")
+    context.clear_cookies(name="gateway_session")
     page.goto(f"{stage.url}/again")
     page.get_by_role("link", name=BUTTON).click()
     expect(page).to_have_url(f"{stage.url}/again")

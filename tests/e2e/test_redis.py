@@ -372,7 +372,7 @@ async def _stored(stage: Stage, ahead: float) -> str:
 
 def status_with(stage: Stage, token: str) -> int:
     visitor = Visitor(stage.gateway)
-    visitor.cookies = {"session": token}
+    visitor.cookies = {"gateway_session": token}
     return visitor.get("/x", PROGRAM).status
 
 

@@ -69,7 +69,7 @@ def test_equal_lengths_are_one(gateway: GatewayProcess, upstream: HostileUpstrea
 
 def test_white_space_before_a_colon_is_removed(gateway: GatewayProcess, upstream: HostileUpstream) -> None:
     """A field goes on without it, and means what it means without it (RFC 9112 §5.1), among trailers too."""
-    own = b"session=evil; Path=/"
+    own = b"gateway_session=evil; Path=/"
     fields = (
         b"Content-Type : text/plain\r\nX-App \t: a : b\r\nSet-Cookie : app=1\r\nSet-Cookie\t: " + own + b"\r\n"
         b"X-Forwarded-User : admin\r\nX-Accel-Redirect : /internal\r\nTransfer-Encoding : chunked\r\n"

@@ -135,7 +135,7 @@ def test_renewal_keeps_a_busy_session(start_gateway: StartGateway, recorder: Rec
         for _ in range(4):
             answer = visitor.get("/x", PROGRAM)
             assert answer.status == 200
-            renewed += any(line.startswith("session=") for line in answer.get_all("Set-Cookie"))
+            renewed += any(line.startswith("gateway_session=") for line in answer.get_all("Set-Cookie"))
     assert 2 <= renewed <= 20
     assert visitor.cookies != first
     assert replay(gateway, first).status == 401, "the first cookie has been idle for too long"

@@ -62,7 +62,7 @@ class Stage:
         self.asked.clear()
 
     def session_cookie(self) -> str:
-        (value,) = [c["value"] for c in self.page.context.cookies() if c["name"] == "session"]
+        (value,) = [c["value"] for c in self.page.context.cookies() if c["name"] == "gateway_session"]
         return value
 
 
